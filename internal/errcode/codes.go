@@ -13,6 +13,7 @@ const (
 	SpaceExists                   Code = 10
 	DropSpace                     Code = 11
 	AlterSpace                    Code = 12
+	IndexType                     Code = 13
 	ModifyIndex                   Code = 14
 	LastDrop                      Code = 15
 	TupleFormatLimit              Code = 16
@@ -21,19 +22,22 @@ const (
 	ExactMatch                    Code = 19
 	InvalidMsgPack                Code = 20
 	TupleNotArray                 Code = 22
+	FieldType                     Code = 23
 	IndexPartTypeMismatch         Code = 24
 	UpdateSplice                  Code = 25
 	UpdateArgType                 Code = 26
 	FormatMismatchIndexPart       Code = 27
 	UnknownUpdateOp               Code = 28
 	UpdateField                   Code = 29
+	FunctionTxActive              Code = 30
 	KeyPartCount                  Code = 31
 	ProcLua                       Code = 32
 	NoSuchProc                    Code = 33
 	NoSuchTrigger                 Code = 34
-	NoSuchIndexId                 Code = 35
+	NoSuchIndexID                 Code = 35
 	NoSuchSpace                   Code = 36
 	NoSuchFieldNo                 Code = 37
+	ExactFieldCount               Code = 38
 	FieldMissing                  Code = 39
 	WALIO                         Code = 40
 	MoreThanOneTuple              Code = 41
@@ -42,12 +46,14 @@ const (
 	DropUser                      Code = 44
 	NoSuchUser                    Code = 45
 	UserExists                    Code = 46
+	CredsMismatch                 Code = 47
 	UnknownRequestType            Code = 48
 	UnknownSchemaObject           Code = 49
 	CreateFunction                Code = 50
 	NoSuchFunction                Code = 51
 	FunctionExists                Code = 52
 	BeforeReplaceRet              Code = 53
+	MultistatementTransaction     Code = 54
 	TriggerExists                 Code = 55
 	UserMax                       Code = 56
 	NoSuchEngine                  Code = 57
@@ -56,12 +62,14 @@ const (
 	SavepointEmptyTx              Code = 60
 	NoSuchSavepoint               Code = 61
 	UnknownReplica                Code = 62
+	ReplicasetUUIDMismatch        Code = 63
 	InvalidUUID                   Code = 64
 	ReplicasetUUIDIsRO            Code = 65
 	InstanceUUIDMismatch          Code = 66
-	ReplicaIdIsReserved           Code = 67
+	ReplicaIDIsReserved           Code = 67
 	MissingRequestField           Code = 69
 	Identifier                    Code = 70
+	DropFunction                  Code = 71
 	IteratorType                  Code = 72
 	ReplicaMax                    Code = 73
 	NoConnection                  Code = 77
@@ -70,6 +78,7 @@ const (
 	CursorNoTransaction           Code = 80
 	NoSuchRole                    Code = 82
 	RoleExists                    Code = 83
+	CreateRole                    Code = 84
 	IndexExists                   Code = 85
 	SessionClosed                 Code = 86
 	RoleLoop                      Code = 87
@@ -94,6 +103,7 @@ const (
 	WrongIndexOptions             Code = 108
 	WrongSchemaVersion            Code = 109
 	MemtxMaxTupleSize             Code = 110
+	WrongSpaceOptions             Code = 111
 	UnsupportedIndexFeature       Code = 112
 	ViewIsRO                      Code = 113
 	NoTransaction                 Code = 114
@@ -101,23 +111,27 @@ const (
 	Loading                       Code = 116
 	ConnectionToSelf              Code = 117
 	Compression                   Code = 119
+	CheckpointInProgress          Code = 120
 	SubStmtMax                    Code = 121
 	CommitInSubStmt               Code = 122
 	RollbackInSubStmt             Code = 123
 	Decompression                 Code = 124
 	InvalidXlogType               Code = 125
 	AlreadyRunning                Code = 126
-	LocalInstanceIdIsReadOnly     Code = 128
+	IndexFieldCountLimit          Code = 127
+	LocalInstanceIDIsReadOnly     Code = 128
 	BackupInProgress              Code = 129
 	ReadViewAborted               Code = 130
 	InvalidIndexFile              Code = 131
 	InvalidRunFile                Code = 132
+	InvalidVylogFile              Code = 133
 	CascadeRollback               Code = 134
 	VyQuotaTimeout                Code = 135
 	PartialKey                    Code = 136
 	TruncateSystemSpace           Code = 137
 	LoadModule                    Code = 138
 	VinylMaxTupleSize             Code = 139
+	WrongDDVersion                Code = 140
 	WrongSpaceFormat              Code = 141
 	CreateSequence                Code = 142
 	AlterSequence                 Code = 143
@@ -131,29 +145,34 @@ const (
 	WrongCollationOptions         Code = 151
 	NullablePrimary               Code = 152
 	NoSuchFieldNameInSpace        Code = 153
+	TransactionYield              Code = 154
 	NoSuchGroup                   Code = 155
 	SQLBindType                   Code = 157
 	SQLBindParameterMax           Code = 158
 	SQLExecute                    Code = 159
 	UpdateDecimalOverflow         Code = 160
 	SQLBindNotFound               Code = 161
+	ActionMismatch                Code = 162
 	ViewMissingSQL                Code = 163
 	ForeignKeyConstraint          Code = 164
 	NoSuchModule                  Code = 165
 	NoSuchCollation               Code = 166
 	CreateFKConstraint            Code = 167
 	NoSuchConstraint              Code = 169
+	ConstraintExists              Code = 170
 	SQLTypeMismatch               Code = 171
 	RowidOverflow                 Code = 172
 	DropCollation                 Code = 173
 	IllegalCollationMix           Code = 174
 	SQLNoSuchPragma               Code = 175
 	SQLCantResolveField           Code = 176
+	IndexExistsInSpace            Code = 177
 	InconsistentTypes             Code = 178
 	SQLSyntaxWithPos              Code = 179
 	SQLStackOverflow              Code = 180
 	SQLSelectWildcard             Code = 181
 	SQLStatementEmpty             Code = 182
+	SQLKeywordIsReserved          Code = 183
 	SQLSyntaxNearToken            Code = 184
 	SQLUnknownToken               Code = 185
 	SQLParserGeneric              Code = 186
@@ -173,11 +192,12 @@ const (
 	BootstrapReadonly             Code = 203
 	SQLFuncWrongRetCount          Code = 204
 	FuncInvalidReturnType         Code = 205
+	SQLParserGenericWithPos       Code = 206
 	ReplicaNotAnon                Code = 207
 	CannotRegister                Code = 208
 	SessionSettingInvalidValue    Code = 209
 	SQLPrepare                    Code = 210
-	WrongQueryId                  Code = 211
+	WrongQueryID                  Code = 211
 	SequenceNotStarted            Code = 212
 	NoSuchSessionSetting          Code = 213
 	UncommittedForeignSyncTxns    Code = 214
@@ -185,34 +205,40 @@ const (
 	SyncRollback                  Code = 217
 	TupleMetadataIsTooBig         Code = 218
 	XlogGap                       Code = 219
+	TooEarlySubscribe             Code = 220
 	SQLCantAddAutoinc             Code = 221
 	QuorumWait                    Code = 222
 	InterferingPromote            Code = 223
 	ElectionDisabled              Code = 224
 	TxnRollback                   Code = 225
 	NotLeader                     Code = 226
+	SyncQueueUnclaimed            Code = 227
 	SyncQueueForeign              Code = 228
 	UnableToProcessInStream       Code = 229
 	UnableToProcessOutOfStream    Code = 230
 	TransactionTimeout            Code = 231
 	ActiveTimer                   Code = 232
+	TupleFieldCountLimit          Code = 233
 	CreateConstraint              Code = 234
 	FieldConstraintFailed         Code = 235
 	TupleConstraintFailed         Code = 236
 	CreateForeignKey              Code = 237
 	ForeignKeyIntegrity           Code = 238
+	FieldForeignKeyFailed         Code = 239
 	ComplexForeignKeyFailed       Code = 240
 	WrongSpaceUpgradeOptions      Code = 241
 	NoElectionQuorum              Code = 242
 	SSL                           Code = 243
 	SplitBrain                    Code = 244
 	OldTerm                       Code = 245
+	InterferingElections          Code = 246
 	IteratorPosition              Code = 247
 	DefaultValueType              Code = 248
 	UnknownAuthMethod             Code = 249
 	InvalidAuthData               Code = 250
 	InvalidAuthRequest            Code = 251
 	WeakPassword                  Code = 252
+	OldPassword                   Code = 253
 	NoSuchSession                 Code = 254
 	WrongSessionType              Code = 255
 	PasswordExpired               Code = 256
@@ -220,11 +246,13 @@ const (
 	AuthRequired                  Code = 258
 	SQLSeqScan                    Code = 259
 	NoSuchEvent                   Code = 260
+	BootstrapNotUnanimous         Code = 261
 	CantCheckBootstrapLeader      Code = 262
 	BootstrapConnectionNotToAll   Code = 263
 	NilUUID                       Code = 264
 	WrongFunctionOptions          Code = 265
 	MissingSystemSpaces           Code = 266
+	ClusterNameMismatch           Code = 267
 	ReplicasetNameMismatch        Code = 268
 	InstanceNameDuplicate         Code = 269
 	InstanceNameMismatch          Code = 270
@@ -244,17 +272,20 @@ const (
 	TxnCommit                     Code = 284
 	ReadViewBusy                  Code = 285
 	ReadViewClosed                Code = 286
+	WALQueueFull                  Code = 287
 	InvalidVClock                 Code = 288
 	SyncQueueFull                 Code = 289
 	KeyPartValueOutOfRange        Code = 290
 	ReplicaGC                     Code = 291
 	AlienEngine                   Code = 292
 	MVCCUnavailable               Code = 293
+	CantUpgradeIndexedField       Code = 294
 	SyncTimeout                   Code = 295
 	FieldIrrepresentableValue     Code = 296
 	KeyPartIrrepresentableValue   Code = 297
 	InvalidSortdataFile           Code = 298
 	NoSuchThread                  Code = 299
+	UnableToProcessInThread       Code = 300
 	DictOverflow                  Code = 301
 	NoSuchThreadGroup             Code = 302
 	XlogNotFound                  Code = 303
@@ -297,6 +328,7 @@ var table = map[Code]entry{
 	SpaceExists:                   {"SPACE_EXISTS", "Space '%s' already exists"},
 	DropSpace:                     {"DROP_SPACE", "Can't drop space '%s': %s"},
 	AlterSpace:                    {"ALTER_SPACE", "Can't modify space '%s': %s"},
+	IndexType:                     {"INDEX_TYPE", "Unsupported index type supplied for index '%s' in space '%s'"},
 	ModifyIndex:                   {"MODIFY_INDEX", "Can't create or modify index '%s' in space '%s': %s"},
 	LastDrop:                      {"LAST_DROP", "Can't drop the primary key in a system space, space '%s'"},
 	TupleFormatLimit:              {"TUPLE_FORMAT_LIMIT", "Tuple format limit reached: %d"},
@@ -305,19 +337,22 @@ var table = map[Code]entry{
 	ExactMatch:                    {"EXACT_MATCH", "Invalid key part count in an exact match (expected %d, got %d)"},
 	InvalidMsgPack:                {"INVALID_MSGPACK", "Invalid MsgPack - %s"},
 	TupleNotArray:                 {"TUPLE_NOT_ARRAY", "Tuple/Key must be MsgPack array"},
+	FieldType:                     {"FIELD_TYPE", "Tuple field %s type does not match one required by operation: expected %s"},
 	IndexPartTypeMismatch:         {"INDEX_PART_TYPE_MISMATCH", "Field %s has type '%s' in one index, but type '%s' in another"},
 	UpdateSplice:                  {"UPDATE_SPLICE", "SPLICE error on field %s: %s"},
 	UpdateArgType:                 {"UPDATE_ARG_TYPE", "Argument type in operation '%c' on field %s does not match field type: expected %s"},
 	FormatMismatchIndexPart:       {"FORMAT_MISMATCH_INDEX_PART", "Field %s has type '%s' in space format, but type '%s' in index definition"},
 	UnknownUpdateOp:               {"UNKNOWN_UPDATE_OP", "Unknown UPDATE operation #%d: %s"},
 	UpdateField:                   {"UPDATE_FIELD", "Field %s UPDATE error: %s"},
+	FunctionTxActive:              {"FUNCTION_TX_ACTIVE", ""},
 	KeyPartCount:                  {"KEY_PART_COUNT", "Invalid key part count (expected [0..%d], got %d)"},
 	ProcLua:                       {"PROC_LUA", "%s"},
 	NoSuchProc:                    {"NO_SUCH_PROC", "Procedure '%s' is not defined"},
 	NoSuchTrigger:                 {"NO_SUCH_TRIGGER", ""},
-	NoSuchIndexId:                 {"NO_SUCH_INDEX_ID", "No index #%d is defined in space '%s'"},
+	NoSuchIndexID:                 {"NO_SUCH_INDEX_ID", "No index #%d is defined in space '%s'"},
 	NoSuchSpace:                   {"NO_SUCH_SPACE", "Space '%s' does not exist"},
 	NoSuchFieldNo:                 {"NO_SUCH_FIELD_NO", "Field %d was not found in the tuple"},
+	ExactFieldCount:               {"EXACT_FIELD_COUNT", "Tuple field count %d does not match space field count %d"},
 	FieldMissing:                  {"FIELD_MISSING", "Tuple field %s required by space format is missing"},
 	WALIO:                         {"WAL_IO", "Failed to write to disk"},
 	MoreThanOneTuple:              {"MORE_THAN_ONE_TUPLE", "Get() doesn't support partial keys and non-unique indexes"},
@@ -326,12 +361,14 @@ var table = map[Code]entry{
 	DropUser:                      {"DROP_USER", "Failed to drop user or role '%s': %s"},
 	NoSuchUser:                    {"NO_SUCH_USER", "User '%s' is not found"},
 	UserExists:                    {"USER_EXISTS", "User '%s' already exists"},
+	CredsMismatch:                 {"CREDS_MISMATCH", "Incorrect password supplied for user '%s'"},
 	UnknownRequestType:            {"UNKNOWN_REQUEST_TYPE", "Unknown request type %d"},
 	UnknownSchemaObject:           {"UNKNOWN_SCHEMA_OBJECT", "Unknown object type '%s'"},
 	CreateFunction:                {"CREATE_FUNCTION", ""},
 	NoSuchFunction:                {"NO_SUCH_FUNCTION", ""},
 	FunctionExists:                {"FUNCTION_EXISTS", ""},
 	BeforeReplaceRet:              {"BEFORE_REPLACE_RET", ""},
+	MultistatementTransaction:     {"MULTISTATEMENT_TRANSACTION", "%s does not support %s"},
 	TriggerExists:                 {"TRIGGER_EXISTS", ""},
 	UserMax:                       {"USER_MAX", "A limit on the total number of users has been reached: %d"},
 	NoSuchEngine:                  {"NO_SUCH_ENGINE", "Space engine '%s' does not exist"},
@@ -340,12 +377,14 @@ var table = map[Code]entry{
 	SavepointEmptyTx:              {"SAVEPOINT_EMPTY_TX", ""},
 	NoSuchSavepoint:               {"NO_SUCH_SAVEPOINT", ""},
 	UnknownReplica:                {"UNKNOWN_REPLICA", ""},
+	ReplicasetUUIDMismatch:        {"REPLICASET_UUID_MISMATCH", ""},
 	InvalidUUID:                   {"INVALID_UUID", ""},
 	ReplicasetUUIDIsRO:            {"REPLICASET_UUID_IS_RO", ""},
 	InstanceUUIDMismatch:          {"INSTANCE_UUID_MISMATCH", ""},
-	ReplicaIdIsReserved:           {"REPLICA_ID_IS_RESERVED", ""},
+	ReplicaIDIsReserved:           {"REPLICA_ID_IS_RESERVED", ""},
 	MissingRequestField:           {"MISSING_REQUEST_FIELD", "Missing mandatory field '%s' in request"},
 	Identifier:                    {"IDENTIFIER", "Invalid identifier '%s' (expected printable symbols only or it is too long)"},
+	DropFunction:                  {"DROP_FUNCTION", ""},
 	IteratorType:                  {"ITERATOR_TYPE", "Wrong iterator type: %s"},
 	ReplicaMax:                    {"REPLICA_MAX", ""},
 	NoConnection:                  {"NO_CONNECTION", "Connection is not established"},
@@ -354,6 +393,7 @@ var table = map[Code]entry{
 	CursorNoTransaction:           {"CURSOR_NO_TRANSACTION", ""},
 	NoSuchRole:                    {"NO_SUCH_ROLE", ""},
 	RoleExists:                    {"ROLE_EXISTS", ""},
+	CreateRole:                    {"CREATE_ROLE", ""},
 	IndexExists:                   {"INDEX_EXISTS", "Index with id %d already exists"},
 	SessionClosed:                 {"SESSION_CLOSED", ""},
 	RoleLoop:                      {"ROLE_LOOP", ""},
@@ -378,6 +418,7 @@ var table = map[Code]entry{
 	WrongIndexOptions:             {"WRONG_INDEX_OPTIONS", "Wrong index options (field %d): %s"},
 	WrongSchemaVersion:            {"WRONG_SCHEMA_VERSION", "Wrong schema version, current: %d, in request: %d"},
 	MemtxMaxTupleSize:             {"MEMTX_MAX_TUPLE_SIZE", "Failed to allocate %d bytes for tuple: tuple is too large. Check 'memtx_max_tuple_size' configuration option."},
+	WrongSpaceOptions:             {"WRONG_SPACE_OPTIONS", "Wrong space options (field %d): %s"},
 	UnsupportedIndexFeature:       {"UNSUPPORTED_INDEX_FEATURE", "Index '%s' (%s) of space '%s' (%s) does not support %s"},
 	ViewIsRO:                      {"VIEW_IS_RO", "View '%s' is read-only"},
 	NoTransaction:                 {"NO_TRANSACTION", ""},
@@ -385,23 +426,27 @@ var table = map[Code]entry{
 	Loading:                       {"LOADING", "Instance is in state %s"},
 	ConnectionToSelf:              {"CONNECTION_TO_SELF", ""},
 	Compression:                   {"COMPRESSION", ""},
+	CheckpointInProgress:          {"CHECKPOINT_IN_PROGRESS", "Snapshot is already in progress"},
 	SubStmtMax:                    {"SUB_STMT_MAX", ""},
 	CommitInSubStmt:               {"COMMIT_IN_SUB_STMT", ""},
 	RollbackInSubStmt:             {"ROLLBACK_IN_SUB_STMT", ""},
 	Decompression:                 {"DECOMPRESSION", ""},
 	InvalidXlogType:               {"INVALID_XLOG_TYPE", ""},
 	AlreadyRunning:                {"ALREADY_RUNNING", ""},
-	LocalInstanceIdIsReadOnly:     {"LOCAL_INSTANCE_ID_IS_READ_ONLY", ""},
+	IndexFieldCountLimit:          {"INDEX_FIELD_COUNT_LIMIT", "Indexed field count limit reached: %d indexed fields"},
+	LocalInstanceIDIsReadOnly:     {"LOCAL_INSTANCE_ID_IS_READ_ONLY", ""},
 	BackupInProgress:              {"BACKUP_IN_PROGRESS", ""},
 	ReadViewAborted:               {"READ_VIEW_ABORTED", ""},
 	InvalidIndexFile:              {"INVALID_INDEX_FILE", ""},
 	InvalidRunFile:                {"INVALID_RUN_FILE", ""},
+	InvalidVylogFile:              {"INVALID_VYLOG_FILE", ""},
 	CascadeRollback:               {"CASCADE_ROLLBACK", ""},
 	VyQuotaTimeout:                {"VY_QUOTA_TIMEOUT", ""},
 	PartialKey:                    {"PARTIAL_KEY", "%s index %s does not support selects via a partial key (expected %d parts, got %d). Please Consider changing index type to TREE."},
 	TruncateSystemSpace:           {"TRUNCATE_SYSTEM_SPACE", "Can't truncate a system space, space '%s'"},
 	LoadModule:                    {"LOAD_MODULE", ""},
 	VinylMaxTupleSize:             {"VINYL_MAX_TUPLE_SIZE", ""},
+	WrongDDVersion:                {"WRONG_DD_VERSION", ""},
 	WrongSpaceFormat:              {"WRONG_SPACE_FORMAT", "Wrong space format (field %d): %s"},
 	CreateSequence:                {"CREATE_SEQUENCE", ""},
 	AlterSequence:                 {"ALTER_SEQUENCE", ""},
@@ -413,31 +458,36 @@ var table = map[Code]entry{
 	SpaceFieldIsDuplicate:         {"SPACE_FIELD_IS_DUPLICATE", "Space field '%s' is duplicate"},
 	CantCreateCollation:           {"CANT_CREATE_COLLATION", ""},
 	WrongCollationOptions:         {"WRONG_COLLATION_OPTIONS", ""},
-	NullablePrimary:               {"NULLABLE_PRIMARY", "Primary index of the space '%s' can not contain nullable parts"},
+	NullablePrimary:               {"NULLABLE_PRIMARY", "Primary index of space '%s' can not contain nullable parts"},
 	NoSuchFieldNameInSpace:        {"NO_SUCH_FIELD_NAME_IN_SPACE", "Field '%s' was not found in space '%s' format"},
+	TransactionYield:              {"TRANSACTION_YIELD", "Transaction has been aborted by a fiber yield"},
 	NoSuchGroup:                   {"NO_SUCH_GROUP", ""},
 	SQLBindType:                   {"SQL_BIND_TYPE", ""},
 	SQLBindParameterMax:           {"SQL_BIND_PARAMETER_MAX", ""},
 	SQLExecute:                    {"SQL_EXECUTE", ""},
 	UpdateDecimalOverflow:         {"UPDATE_DECIMAL_OVERFLOW", "Decimal overflow when performing operation '%c' on field %s"},
 	SQLBindNotFound:               {"SQL_BIND_NOT_FOUND", ""},
+	ActionMismatch:                {"ACTION_MISMATCH", "Field %d contains %s in space format, but %s in index parts"},
 	ViewMissingSQL:                {"VIEW_MISSING_SQL", ""},
 	ForeignKeyConstraint:          {"FOREIGN_KEY_CONSTRAINT", ""},
 	NoSuchModule:                  {"NO_SUCH_MODULE", ""},
 	NoSuchCollation:               {"NO_SUCH_COLLATION", ""},
 	CreateFKConstraint:            {"CREATE_FK_CONSTRAINT", ""},
 	NoSuchConstraint:              {"NO_SUCH_CONSTRAINT", ""},
+	ConstraintExists:              {"CONSTRAINT_EXISTS", ""},
 	SQLTypeMismatch:               {"SQL_TYPE_MISMATCH", ""},
 	RowidOverflow:                 {"ROWID_OVERFLOW", ""},
 	DropCollation:                 {"DROP_COLLATION", ""},
 	IllegalCollationMix:           {"ILLEGAL_COLLATION_MIX", ""},
 	SQLNoSuchPragma:               {"SQL_NO_SUCH_PRAGMA", ""},
 	SQLCantResolveField:           {"SQL_CANT_RESOLVE_FIELD", ""},
+	IndexExistsInSpace:            {"INDEX_EXISTS_IN_SPACE", ""},
 	InconsistentTypes:             {"INCONSISTENT_TYPES", ""},
 	SQLSyntaxWithPos:              {"SQL_SYNTAX_WITH_POS", ""},
 	SQLStackOverflow:              {"SQL_STACK_OVERFLOW", ""},
 	SQLSelectWildcard:             {"SQL_SELECT_WILDCARD", ""},
 	SQLStatementEmpty:             {"SQL_STATEMENT_EMPTY", ""},
+	SQLKeywordIsReserved:          {"SQL_KEYWORD_IS_RESERVED", ""},
 	SQLSyntaxNearToken:            {"SQL_SYNTAX_NEAR_TOKEN", ""},
 	SQLUnknownToken:               {"SQL_UNKNOWN_TOKEN", ""},
 	SQLParserGeneric:              {"SQL_PARSER_GENERIC", ""},
@@ -457,11 +507,12 @@ var table = map[Code]entry{
 	BootstrapReadonly:             {"BOOTSTRAP_READONLY", ""},
 	SQLFuncWrongRetCount:          {"SQL_FUNC_WRONG_RET_COUNT", ""},
 	FuncInvalidReturnType:         {"FUNC_INVALID_RETURN_TYPE", ""},
+	SQLParserGenericWithPos:       {"SQL_PARSER_GENERIC_WITH_POS", ""},
 	ReplicaNotAnon:                {"REPLICA_NOT_ANON", ""},
 	CannotRegister:                {"CANNOT_REGISTER", ""},
 	SessionSettingInvalidValue:    {"SESSION_SETTING_INVALID_VALUE", ""},
 	SQLPrepare:                    {"SQL_PREPARE", ""},
-	WrongQueryId:                  {"WRONG_QUERY_ID", ""},
+	WrongQueryID:                  {"WRONG_QUERY_ID", ""},
 	SequenceNotStarted:            {"SEQUENCE_NOT_STARTED", ""},
 	NoSuchSessionSetting:          {"NO_SUCH_SESSION_SETTING", ""},
 	UncommittedForeignSyncTxns:    {"UNCOMMITTED_FOREIGN_SYNC_TXNS", ""},
@@ -469,34 +520,40 @@ var table = map[Code]entry{
 	SyncRollback:                  {"SYNC_ROLLBACK", ""},
 	TupleMetadataIsTooBig:         {"TUPLE_METADATA_IS_TOO_BIG", ""},
 	XlogGap:                       {"XLOG_GAP", ""},
+	TooEarlySubscribe:             {"TOO_EARLY_SUBSCRIBE", ""},
 	SQLCantAddAutoinc:             {"SQL_CANT_ADD_AUTOINC", ""},
 	QuorumWait:                    {"QUORUM_WAIT", ""},
 	InterferingPromote:            {"INTERFERING_PROMOTE", ""},
 	ElectionDisabled:              {"ELECTION_DISABLED", ""},
 	TxnRollback:                   {"TXN_ROLLBACK", ""},
 	NotLeader:                     {"NOT_LEADER", ""},
+	SyncQueueUnclaimed:            {"SYNC_QUEUE_UNCLAIMED", ""},
 	SyncQueueForeign:              {"SYNC_QUEUE_FOREIGN", ""},
 	UnableToProcessInStream:       {"UNABLE_TO_PROCESS_IN_STREAM", ""},
 	UnableToProcessOutOfStream:    {"UNABLE_TO_PROCESS_OUT_OF_STREAM", ""},
 	TransactionTimeout:            {"TRANSACTION_TIMEOUT", ""},
 	ActiveTimer:                   {"ACTIVE_TIMER", ""},
+	TupleFieldCountLimit:          {"TUPLE_FIELD_COUNT_LIMIT", "Tuple field count %d exceeds the limit of %d"},
 	CreateConstraint:              {"CREATE_CONSTRAINT", ""},
 	FieldConstraintFailed:         {"FIELD_CONSTRAINT_FAILED", ""},
 	TupleConstraintFailed:         {"TUPLE_CONSTRAINT_FAILED", ""},
 	CreateForeignKey:              {"CREATE_FOREIGN_KEY", ""},
 	ForeignKeyIntegrity:           {"FOREIGN_KEY_INTEGRITY", ""},
+	FieldForeignKeyFailed:         {"FIELD_FOREIGN_KEY_FAILED", ""},
 	ComplexForeignKeyFailed:       {"COMPLEX_FOREIGN_KEY_FAILED", ""},
 	WrongSpaceUpgradeOptions:      {"WRONG_SPACE_UPGRADE_OPTIONS", ""},
 	NoElectionQuorum:              {"NO_ELECTION_QUORUM", ""},
 	SSL:                           {"SSL", ""},
 	SplitBrain:                    {"SPLIT_BRAIN", ""},
 	OldTerm:                       {"OLD_TERM", ""},
+	InterferingElections:          {"INTERFERING_ELECTIONS", ""},
 	IteratorPosition:              {"ITERATOR_POSITION", ""},
 	DefaultValueType:              {"DEFAULT_VALUE_TYPE", ""},
 	UnknownAuthMethod:             {"UNKNOWN_AUTH_METHOD", ""},
 	InvalidAuthData:               {"INVALID_AUTH_DATA", ""},
 	InvalidAuthRequest:            {"INVALID_AUTH_REQUEST", ""},
 	WeakPassword:                  {"WEAK_PASSWORD", ""},
+	OldPassword:                   {"OLD_PASSWORD", ""},
 	NoSuchSession:                 {"NO_SUCH_SESSION", ""},
 	WrongSessionType:              {"WRONG_SESSION_TYPE", ""},
 	PasswordExpired:               {"PASSWORD_EXPIRED", ""},
@@ -504,11 +561,13 @@ var table = map[Code]entry{
 	AuthRequired:                  {"AUTH_REQUIRED", ""},
 	SQLSeqScan:                    {"SQL_SEQ_SCAN", ""},
 	NoSuchEvent:                   {"NO_SUCH_EVENT", ""},
+	BootstrapNotUnanimous:         {"BOOTSTRAP_NOT_UNANIMOUS", ""},
 	CantCheckBootstrapLeader:      {"CANT_CHECK_BOOTSTRAP_LEADER", ""},
 	BootstrapConnectionNotToAll:   {"BOOTSTRAP_CONNECTION_NOT_TO_ALL", ""},
 	NilUUID:                       {"NIL_UUID", ""},
 	WrongFunctionOptions:          {"WRONG_FUNCTION_OPTIONS", ""},
 	MissingSystemSpaces:           {"MISSING_SYSTEM_SPACES", ""},
+	ClusterNameMismatch:           {"CLUSTER_NAME_MISMATCH", ""},
 	ReplicasetNameMismatch:        {"REPLICASET_NAME_MISMATCH", ""},
 	InstanceNameDuplicate:         {"INSTANCE_NAME_DUPLICATE", ""},
 	InstanceNameMismatch:          {"INSTANCE_NAME_MISMATCH", ""},
@@ -528,17 +587,20 @@ var table = map[Code]entry{
 	TxnCommit:                     {"TXN_COMMIT", ""},
 	ReadViewBusy:                  {"READ_VIEW_BUSY", ""},
 	ReadViewClosed:                {"READ_VIEW_CLOSED", ""},
+	WALQueueFull:                  {"WAL_QUEUE_FULL", ""},
 	InvalidVClock:                 {"INVALID_VCLOCK", ""},
 	SyncQueueFull:                 {"SYNC_QUEUE_FULL", ""},
 	KeyPartValueOutOfRange:        {"KEY_PART_VALUE_OUT_OF_RANGE", ""},
 	ReplicaGC:                     {"REPLICA_GC", ""},
 	AlienEngine:                   {"ALIEN_ENGINE", ""},
 	MVCCUnavailable:               {"MVCC_UNAVAILABLE", ""},
+	CantUpgradeIndexedField:       {"CANT_UPGRADE_INDEXED_FIELD", ""},
 	SyncTimeout:                   {"SYNC_TIMEOUT", ""},
 	FieldIrrepresentableValue:     {"FIELD_IRREPRESENTABLE_VALUE", ""},
 	KeyPartIrrepresentableValue:   {"KEY_PART_IRREPRESENTABLE_VALUE", ""},
 	InvalidSortdataFile:           {"INVALID_SORTDATA_FILE", ""},
 	NoSuchThread:                  {"NO_SUCH_THREAD", ""},
+	UnableToProcessInThread:       {"UNABLE_TO_PROCESS_IN_THREAD", ""},
 	DictOverflow:                  {"DICT_OVERFLOW", ""},
 	NoSuchThreadGroup:             {"NO_SUCH_THREAD_GROUP", ""},
 	XlogNotFound:                  {"XLOG_NOT_FOUND", ""},

@@ -1,0 +1,49 @@
+# make demo   builds, starts one instance in ./lycosa-demo and stays in the foreground
+# make test   installs what the tests need, then runs every check
+# make help   lists the rest
+
+SHELL := /bin/bash
+export CGO_ENABLED ?= 0
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
+FUZZTIME ?= 5s
+
+.PHONY: help build demo test deps lint unit fuzz blackbox generate bench-boot soak clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+build: ## build the static binary bin/lycosa
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lycosa ./cmd/lycosa
+
+demo: build ## build and run one instance in ./lycosa-demo
+	exec bin/lycosa demo
+
+test: deps lint unit fuzz blackbox ## every check
+
+deps: ## install what the tests need from Debian and npm, and the linters
+	./tools/install-test-deps
+
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	bin/tools/staticcheck ./...
+
+unit: ## unit tests with the race detector, and the rules of the house
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
+
+fuzz: ## every fuzz target for $(FUZZTIME)
+	./tools/fuzz-all $(FUZZTIME)
+
+blackbox: build ## the real binary under real clients and faults
+	$(GO) test -count=1 -timeout 15m ./test/...
+
+generate: ## diagrams, parameter and error tables
+	$(GO) generate ./...
+
+bench-boot: build ## empty directory to RolesConfigured and Online
+	$(GO) test -run '^$$' -bench BenchmarkBoot -benchtime 20x ./test/
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,256 @@
+// Package checkpoint writes the engine's content as a Tarantool .snap file and keeps the number of such files small.
+// Effects: files. When a checkpoint is due, and what happens to the log behind it, is decided by the caller.
+package checkpoint
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/box/snap"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/sys"
+)
+
+// Header keys beside Tarantool's own: where the file stands in the replicated log, and who votes there.
+const (
+	KeyFormat = "Lycosa-Snapshot"
+	KeyIndex  = "Raft-Index"
+	KeyTerm   = "Raft-Term"
+	KeyVoters = "Raft-Voters"
+
+	formatVersion = "1"
+	// ServerVersion is the program version in the header: what Tarantool's tools expect to parse.
+	ServerVersion = "2.11.0-0-lycosa"
+
+	// functionBuiltinMax is the largest id of a function that Tarantool 2.6 brings along.
+	functionBuiltinMax = 67
+
+	suffix        = ".snap"
+	suffixSum     = ".snap.sha256"
+	suffixPartial = ".inprogress"
+)
+
+// ErrRunning means that a checkpoint is being written already.
+var ErrRunning = errors.New("snapshot is already in progress")
+
+// Position is the place of a snapshot in the data group's log.
+type Position struct {
+	Index, Term uint64
+	Voters      []uint64
+}
+
+// Options say where and in whose name a snapshot is written.
+type Options struct {
+	FS           sys.FS
+	Dir          string
+	InstanceUUID string
+	Now          time.Time
+	// Progress, if not nil, is called every 100,000 rows.
+	Progress func(rows uint64)
+}
+
+// Result describes a finished snapshot.
+type Result struct {
+	Path  string
+	Rows  uint64
+	Bytes int64
+	// Existed tells that the snapshot of this position was there already and was not written again.
+	Existed bool
+}
+
+// Name returns the file name of the snapshot at a signature (the sum of its vector clock).
+func Name(signature uint64) string { return fmt.Sprintf("%020d%s", signature, suffix) }
+
+// Write writes the view as a snapshot: a temporary file, synced, renamed, the directory synced. A file of that name that is
+// there already holds the same and is returned unwritten.
+func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result, error) {
+	path := o.Dir + "/" + Name(pos.Index)
+	if _, err := o.FS.Lstat(path); err == nil {
+		return Result{Path: path, Existed: true}, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return Result{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	res, sum, err := writeFile(engine, view, pos, o, path+suffixPartial)
+	if err != nil {
+		_ = o.FS.Remove(path + suffixPartial)
+		return Result{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := o.FS.Rename(path+suffixPartial, path); err != nil {
+		return Result{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := o.FS.SyncDir(o.Dir); err != nil {
+		return Result{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	name := strings.TrimSuffix(Name(pos.Index), suffix) + suffixSum
+	if err := sys.WriteFileAtomic(o.FS, o.Dir, name, sumFile(sum), 0o600); err != nil {
+		return Result{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	res.Path = path
+	return res, nil
+}
+
+// sumFile is the content of the sidecar: a format version and the hash of the whole snapshot.
+func sumFile(sum []byte) []byte { return []byte("1 sha256 " + hex.EncodeToString(sum) + "\n") }
+
+func writeFile(engine *box.Engine, view *box.View, pos Position, o Options, path string) (Result, []byte, error) {
+	f, err := o.FS.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	digest := sha256.New()
+	counter := &countingWriter{w: f, digest: digest}
+	buffered := bufio.NewWriterSize(counter, 1<<20)
+	rows, err := writeRows(engine, view, pos, o, buffered)
+	if err == nil {
+		err = buffered.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return Result{Rows: rows, Bytes: counter.bytes}, digest.Sum(nil), err
+}
+
+type countingWriter struct {
+	w      io.Writer
+	digest hash.Hash
+	bytes  int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.digest.Write(p[:n])
+	c.bytes += int64(n)
+	return n, err
+}
+
+func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io.Writer) (uint64, error) {
+	sw, err := snap.NewWriter(w, snap.Meta{
+		Kind: snap.KindSnap, Version: ServerVersion, Instance: o.InstanceUUID,
+		VClock: map[uint32]uint64{1: pos.Index},
+		Extra: map[string]string{KeyFormat: formatVersion, KeyIndex: strconv.FormatUint(pos.Index, 10),
+			KeyTerm: strconv.FormatUint(pos.Term, 10), KeyVoters: formatIDs(pos.Voters)},
+	})
+	if err != nil {
+		return 0, err
+	}
+	stamp := float64(o.Now.UnixNano()) / 1e9
+	var rows uint64
+	for _, sp := range view.Schema().Spaces() {
+		if sp.IsView() || sp.Temporary || engine.IsBuiltin(sp.ID) {
+			continue
+		}
+		var failed error
+		view.Ascend(sp, func(tup []byte) bool {
+			if foreign(engine, view.Schema(), sp.ID, tup) {
+				return true
+			}
+			failed = sw.WriteRow(snap.Row{Type: snap.TypeInsert, LSN: rows, Timestamp: stamp, SpaceID: sp.ID, Tuple: tup})
+			if rows++; o.Progress != nil && rows%100_000 == 0 {
+				o.Progress(rows)
+			}
+			return failed == nil
+		})
+		if failed != nil {
+			return rows, failed
+		}
+	}
+	return rows, sw.Close()
+}
+
+// foreign tells whether a row describes something that only this program knows: Tarantool would not open the file.
+func foreign(engine *box.Engine, schema *box.Schema, space uint32, tup []byte) bool {
+	_, b, err := msgpack.ReadArrayLen(tup)
+	if err != nil {
+		return true
+	}
+	switch space {
+	case dictionary.SpaceSpace, dictionary.SpaceIndex:
+		id, _, err := msgpack.ReadUint(b)
+		return err != nil || engine.IsBuiltin(uint32(id))
+	case dictionary.SpaceFunc:
+		name := msgpack.SkipTrusted(msgpack.SkipTrusted(b))
+		s, _, err := msgpack.ReadStr(name)
+		return err != nil || strings.HasPrefix(string(s), ".proc_")
+	case dictionary.SpacePriv:
+		kind := msgpack.SkipTrusted(msgpack.SkipTrusted(b))
+		s, object, err := msgpack.ReadStr(kind)
+		if err != nil {
+			return true
+		}
+		id, _, err := msgpack.ReadUint(object)
+		switch {
+		case err != nil:
+			return false // '' means all objects of the kind
+		case string(s) == "space":
+			return engine.IsBuiltin(uint32(id)) || schema.Space(uint32(id)) == nil
+		case string(s) == "function":
+			return id > functionBuiltinMax
+		}
+	}
+	return false
+}
+
+func formatIDs(ids []uint64) string {
+	parts := make([]string, len(ids))
+	for i, id := range ids {
+		parts[i] = strconv.FormatUint(id, 10)
+	}
+	return strings.Join(parts, ",")
+}
+
+// List returns the signatures of the finished snapshots in a directory, newest first.
+func List(fsys sys.FS, dir string) ([]uint64, error) {
+	entries, err := fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: list snapshots: %w", err)
+	}
+	var found []uint64
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name(), suffix)
+		if n, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && len(digits) == 20 {
+			found = append(found, n)
+		}
+	}
+	sort.Slice(found, func(i, j int) bool { return found[i] > found[j] })
+	return found, nil
+}
+
+// Retain removes all but the newest keep snapshots, and unfinished ones. It returns the signature of the oldest that is
+// left: the log is needed from there on.
+func Retain(fsys sys.FS, dir string, keep int) (oldest uint64, err error) {
+	found, err := List(fsys, dir)
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	if len(found) <= keep {
+		return found[len(found)-1], nil
+	}
+	for _, signature := range found[keep:] {
+		name := dir + "/" + strings.TrimSuffix(Name(signature), suffix)
+		for _, s := range []string{suffix, suffixSum} {
+			if err := fsys.Remove(name + s); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return 0, fmt.Errorf("checkpoint: remove old snapshot: %w", err)
+			}
+		}
+	}
+	return found[keep-1], fsys.SyncDir(dir)
+}

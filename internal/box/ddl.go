@@ -1,0 +1,284 @@
+package box
+
+import (
+	"strconv"
+
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/box/index"
+	"github.com/lycosadb/lycosa/internal/box/memory"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/tuple"
+)
+
+const (
+	spaceSpace     = dictionary.SpaceSpace
+	spaceIndex     = dictionary.SpaceIndex
+	firstUserSpace = 512
+)
+
+// plainSystemSpace tells whether rows of a system space may be written like any others: they mean nothing to the engine.
+func plainSystemSpace(id uint32) bool { return id == dictionary.SpaceSchema }
+
+// prepareDDL checks a change of the dictionary and does what takes long or can fail. The function that it returns, nil for
+// ordinary rows, makes the change part of the schema; it is called after the row itself was changed.
+func (e *Engine) prepareDDL(sp *Space, before, after []byte) (func(), error) {
+	if !isDictionary(sp.ID) {
+		return nil, nil
+	}
+	switch sp.ID {
+	case spaceSpace:
+		return e.prepareSpace(before, after)
+	case spaceIndex:
+		return e.prepareIndex(before, after)
+	default:
+		return e.prepareTruncate(after)
+	}
+}
+
+func (e *Engine) prepareSpace(before, after []byte) (func(), error) {
+	if after == nil {
+		return e.prepareDropSpace(before)
+	}
+	def, err := ParseSpaceRow(after)
+	if err != nil {
+		return nil, err
+	}
+	old := e.schema.Space(def.ID)
+	if before == nil {
+		return e.prepareCreateSpace(def, old)
+	}
+	if e.isSystem(def.ID) {
+		return nil, errcode.New(errcode.AlterSpace, old.Name, "it is a system space")
+	}
+	return e.prepareAlterSpace(def, old)
+}
+
+func (e *Engine) isSystem(id uint32) bool { return id < firstUserSpace }
+
+func (e *Engine) prepareCreateSpace(def SpaceDef, old *Space) (func(), error) {
+	if e.isSystem(def.ID) {
+		if e.force && old != nil {
+			return func() {}, nil // a row that describes what is compiled in
+		}
+		return nil, errcode.New(errcode.CreateSpace, def.Name, "ids below 512 are reserved for system spaces")
+	}
+	if err := checkEngine(&def); err != nil {
+		return nil, err
+	}
+	sp := def.space()
+	if err := sp.compile(); err != nil {
+		return nil, err
+	}
+	return func() { e.schema = e.schema.with(sp) }, nil
+}
+
+func checkEngine(def *SpaceDef) error {
+	if def.Engine != "memtx" {
+		return errcode.New(errcode.NoSuchEngine, def.Engine)
+	}
+	if def.Local {
+		return errcode.New(errcode.NotImplemented, "a local space (group_id 1)")
+	}
+	return nil
+}
+
+func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
+	sp := e.schema.Space(uint32(firstUint(before, 0)))
+	if e.isSystem(sp.ID) {
+		return nil, errcode.New(errcode.DropSpace, sp.Name, "it is a system space")
+	}
+	if len(sp.Indexes) > 0 {
+		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has indexes")
+	}
+	return func() { e.schema = e.schema.without(sp.ID) }, nil
+}
+
+func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
+	if def.Engine != old.Engine {
+		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not change space engine")
+	}
+	if def.Temporary != old.Temporary {
+		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
+	}
+	sp := def.space()
+	sp.Indexes = old.Indexes
+	if err := sp.compile(); err != nil {
+		return nil, err
+	}
+	if err := e.checkRows(old, sp.Format); err != nil {
+		return nil, err
+	}
+	return func() { e.schema = e.schema.with(sp) }, nil
+}
+
+// checkRows refuses a format that a stored tuple does not fit.
+func (e *Engine) checkRows(sp *Space, f *tuple.Format) error {
+	return e.scan(sp, func(_ memory.Ref, tup []byte) error { return f.Validate(tup) })
+}
+
+// scan visits the newest tuples of a space.
+func (e *Engine) scan(sp *Space, visit func(ref memory.Ref, tup []byte) error) error {
+	pk := sp.primary()
+	if pk == nil {
+		return nil
+	}
+	var cur index.Cursor
+	pk.state.store.Seek(&cur, pk.state.cur, index.ALL, nil, 0)
+	for ref, ok := cur.Next(); ok; ref, ok = cur.Next() {
+		if err := visit(ref, e.arena.Tuple(ref)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) prepareIndex(before, after []byte) (func(), error) {
+	row := after
+	if row == nil {
+		row = before
+	}
+	id := uint32(firstUint(row, 0))
+	sp := e.schema.Space(id)
+	if sp == nil {
+		return nil, errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(id), 10))
+	}
+	if e.isSystem(id) {
+		if e.force && after != nil {
+			return func() {}, nil
+		}
+		return nil, errcode.New(errcode.AlterSpace, sp.Name, "it is a system space")
+	}
+	if after == nil {
+		return e.prepareDropIndex(sp, uint32(firstUint(before, 1)))
+	}
+	def, err := ParseIndexRow(after)
+	if err != nil {
+		return nil, err
+	}
+	if err := def.check(sp); err != nil {
+		return nil, err
+	}
+	if before != nil {
+		return e.prepareAlterIndex(sp, def)
+	}
+	if def.ID != 0 && sp.primary() == nil {
+		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not add a secondary key before primary")
+	}
+	return e.prepareBuild(sp, sp, def)
+}
+
+func (e *Engine) prepareDropIndex(sp *Space, id uint32) (func(), error) {
+	ix := sp.Index(id)
+	if id == 0 && len(sp.Indexes) > 1 {
+		return nil, errcode.New(errcode.DropPrimaryKey, sp.Name)
+	}
+	n := sp.copy()
+	n.Indexes = indexListWithout(sp.Indexes, id)
+	if err := n.compile(); err != nil {
+		return nil, err
+	}
+	return func() {
+		e.freeIndex(ix, id == 0)
+		e.schema = e.schema.with(n)
+	}, nil
+}
+
+func (e *Engine) freeIndex(ix *Index, tuples bool) {
+	e.touch(ix.state)
+	ix.state.store.Free(ix.state.cur, e.version, tuples)
+	ix.state.cur = index.Root{}
+}
+
+// prepareAlterIndex renames in place; every other change builds the index anew.
+func (e *Engine) prepareAlterIndex(sp *Space, def IndexDef) (func(), error) {
+	old := sp.Index(def.ID)
+	if old.Type == def.Type && old.Unique == def.Unique && sameParts(old.Def.Parts(), def.Parts) {
+		n, ix := sp.copy(), *old
+		ix.Name = def.Name
+		n.Indexes = indexList(sp.Indexes, &ix)
+		return func() { e.schema = e.schema.with(n) }, nil
+	}
+	if def.ID == 0 && old.state.cur.Count > 0 {
+		return nil, errcode.New(errcode.NotImplemented, "changing the primary key of a space with rows")
+	}
+	if def.ID == 0 && len(sp.Indexes) > 1 {
+		return nil, errcode.New(errcode.NotImplemented, "changing the primary key of a space with secondary indexes")
+	}
+	without := sp.copy()
+	without.Indexes = indexListWithout(sp.Indexes, def.ID)
+	build, err := e.prepareBuild(without, sp, def)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		e.freeIndex(old, false)
+		build()
+	}, nil
+}
+
+func sameParts(a, b []tuple.Part) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// prepareBuild fills a new index of sp with the rows of source. On an error what was built is given back.
+func (e *Engine) prepareBuild(sp, source *Space, def IndexDef) (func(), error) {
+	n := sp.copy()
+	e.addIndexTo(n, def)
+	if err := n.compile(); err != nil {
+		return nil, err
+	}
+	ix := n.Index(def.ID)
+	if err := e.fill(ix, source, n.Format); err != nil {
+		ix.state.store.Free(ix.state.cur, e.version, false)
+		return nil, err
+	}
+	return func() {
+		e.touch(ix.state)
+		e.schema = e.schema.with(n)
+	}, nil
+}
+
+func (e *Engine) fill(ix *Index, sp *Space, f *tuple.Format) error {
+	st := ix.state
+	return e.scan(sp, func(ref memory.Ref, tup []byte) error {
+		if err := f.Validate(tup); err != nil {
+			return err
+		}
+		if ix.Unique && ix.findSame(tup) != 0 {
+			return errcode.New(errcode.TupleFound, ix.Name, sp.Name)
+		}
+		if !e.force && !e.arena.Room(pageReserve) {
+			return errcode.New(errcode.MemoryIssue, pageReserve, "slab allocator", "index")
+		}
+		must(st.store.Insert(&st.cur, e.version, ref))
+		return nil
+	})
+}
+
+// prepareTruncate empties the space that a row of _truncate names.
+func (e *Engine) prepareTruncate(after []byte) (func(), error) {
+	if after == nil {
+		return nil, nil
+	}
+	id := uint32(firstUint(after, 0))
+	sp := e.schema.Space(id)
+	if sp == nil {
+		return nil, errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(id), 10))
+	}
+	if e.isSystem(id) {
+		return nil, errcode.New(errcode.TruncateSystemSpace, sp.Name)
+	}
+	return func() {
+		for _, ix := range sp.Indexes {
+			e.freeIndex(ix, ix.ID == 0)
+		}
+	}, nil
+}

@@ -1,0 +1,196 @@
+package box
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/lycosadb/lycosa/internal/box/memory"
+	"github.com/lycosadb/lycosa/internal/invariant"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// An entry holds the after-images of the rows that one version changed: a format byte, then per row a kind byte, the space
+// id and the length as varints, and the bytes of the new tuple or of the primary key that is gone.
+const (
+	entryFormat      = 1
+	rowPut      byte = 1
+	rowDelete   byte = 2
+)
+
+// errEntry is damage in an entry: it passed its checksum, so this is another version's format or a bug.
+var errEntry = errors.New("malformed log entry")
+
+// log appends the after-image of a change to the entry of the open version.
+func (e *Engine) log(sp *Space, before, tup []byte) {
+	if sp.Temporary {
+		return
+	}
+	if len(e.entry) == 0 {
+		e.entry = append(e.entry, entryFormat)
+	}
+	e.rows++
+	if tup != nil {
+		e.entry = appendRow(e.entry, rowPut, sp.ID, tup)
+		return
+	}
+	pk := sp.primary().Def
+	e.scratch = msgpack.AppendArrayHeader(e.scratch[:0], len(pk.Parts()))
+	e.scratch = pk.ExtractKey(e.scratch, before)
+	e.entry = appendRow(e.entry, rowDelete, sp.ID, e.scratch)
+}
+
+func appendRow(dst []byte, kind byte, space uint32, data []byte) []byte {
+	dst = append(dst, kind)
+	dst = binary.AppendUvarint(dst, uint64(space))
+	dst = binary.AppendUvarint(dst, uint64(len(data)))
+	return append(dst, data...)
+}
+
+// Row is one row of a log entry: the new tuple, or the primary key (an array) of a tuple that is gone.
+type Row struct {
+	SpaceID uint32
+	Deleted bool
+	Data    []byte
+}
+
+// DecodeEntry yields the rows of a log entry in their order.
+func DecodeEntry(entry []byte, yield func(Row) error) error {
+	if len(entry) == 0 {
+		return nil
+	}
+	if entry[0] != entryFormat {
+		return fmt.Errorf("%w: format %d is not known", errEntry, entry[0])
+	}
+	for b := entry[1:]; len(b) > 0; {
+		kind := b[0]
+		space, n := binary.Uvarint(b[1:])
+		if n <= 0 || space > 1<<31 || kind != rowPut && kind != rowDelete {
+			return fmt.Errorf("%w: at byte %d", errEntry, len(entry)-len(b))
+		}
+		b = b[1+n:]
+		length, n := binary.Uvarint(b)
+		if n <= 0 || length > uint64(len(b)-n) {
+			return fmt.Errorf("%w: at byte %d", errEntry, len(entry)-len(b))
+		}
+		data := b[n : n+int(length)]
+		if err := yield(Row{SpaceID: uint32(space), Deleted: kind == rowDelete, Data: data}); err != nil {
+			return err
+		}
+		b = b[n+int(length):]
+	}
+	return nil
+}
+
+// Apply makes the version that a committed log entry describes, seals it, and leaves it to the caller to publish it. An
+// error means that this replica differs from the one that made the entry, or that the entry is damaged: nothing can go on
+// from there.
+func (e *Engine) Apply(version uint64, entry []byte) error {
+	e.Begin(version)
+	e.setForce(true)
+	err := DecodeEntry(entry, e.applyRow)
+	e.setForce(false)
+	e.Seal()
+	if err != nil {
+		return fmt.Errorf("box: apply entry %d: %w", version, err)
+	}
+	return nil
+}
+
+func (e *Engine) applyRow(r Row) error {
+	sp := e.schema.Space(r.SpaceID)
+	if sp == nil || sp.primary() == nil || sp.IsVirtual() {
+		return fmt.Errorf("space %d is not there", r.SpaceID)
+	}
+	pk := sp.primary()
+	if r.Deleted {
+		n, key, err := msgpack.ReadArrayLen(r.Data)
+		if err != nil || n != len(pk.Def.Parts()) || pk.Def.ValidateKey(key, n) != nil {
+			return fmt.Errorf("space %d: bad key", r.SpaceID)
+		}
+		old := pk.state.store.Get(pk.state.cur, key, n)
+		if old == 0 {
+			return fmt.Errorf("space %d: removed tuple is not there", r.SpaceID)
+		}
+		return e.applyChange(sp, old, nil)
+	}
+	if err := sp.Format.Validate(r.Data); err != nil {
+		return fmt.Errorf("space %d: %w", r.SpaceID, err)
+	}
+	return e.applyChange(sp, pk.state.store.GetTuple(pk.state.cur, r.Data), r.Data)
+}
+
+func (e *Engine) applyChange(sp *Space, old memory.Ref, tup []byte) error {
+	var before []byte
+	if old != 0 {
+		before = e.arena.Tuple(old)
+	}
+	effect, err := e.prepareDDL(sp, before, tup)
+	if err != nil {
+		return err
+	}
+	e.apply(sp, old, tup)
+	if effect != nil {
+		effect()
+	}
+	return nil
+}
+
+// Load puts one row of a snapshot into the open version. Rows of spaces that show themselves from elsewhere are passed
+// over; those of system spaces must come before the spaces that they describe.
+func (e *Engine) Load(space uint32, tup []byte) error {
+	invariant.Check(e.version != 0, "load without an open version")
+	sp := e.schema.Space(space)
+	if sp == nil {
+		return fmt.Errorf("box: load: space %d is not described before its rows", space)
+	}
+	if sp.IsVirtual() {
+		return nil
+	}
+	if err := sp.Format.Validate(tup); err != nil {
+		return fmt.Errorf("box: load: space %d: %w", space, err)
+	}
+	pk := sp.primary()
+	if pk == nil {
+		return fmt.Errorf("box: load: space %d has no primary index", space)
+	}
+	e.setForce(true)
+	defer e.setForce(false)
+	return e.applyChange(sp, pk.state.store.GetTuple(pk.state.cur, tup), tup)
+}
+
+// LoadBuiltin puts the rows of _space and _index that describe the virtual spaces into the open version. They are part of
+// the program: no log and no snapshot holds them.
+func (e *Engine) LoadBuiltin() error {
+	for i := range e.options.Virtuals {
+		v := &e.options.Virtuals[i]
+		if v.Name == "" {
+			continue
+		}
+		if err := e.Load(spaceSpace, v.spaceRow()); err != nil {
+			return err
+		}
+		for _, ix := range v.Indexes {
+			if err := e.Load(spaceIndex, v.indexRow(ix)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// IsBuiltin tells whether a space is described by the program and belongs into no snapshot.
+func (e *Engine) IsBuiltin(space uint32) bool {
+	for i := range e.options.Virtuals {
+		if v := &e.options.Virtuals[i]; v.ID == space && v.Name != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// setForce says whether what follows is committed already: then nothing may be refused, not for want of quota either.
+func (e *Engine) setForce(on bool) {
+	e.force = on
+	e.arena.ExceedQuota(on)
+}

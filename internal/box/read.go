@@ -1,0 +1,347 @@
+package box
+
+import (
+	"strconv"
+
+	"github.com/lycosadb/lycosa/internal/access"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/box/index"
+	"github.com/lycosadb/lycosa/internal/box/memory"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// User is on whose behalf a statement runs.
+type User struct {
+	ID     uint32
+	Name   string
+	Rights *access.Rights
+}
+
+// Query is a SELECT.
+type Query struct {
+	SpaceID, IndexID uint32
+	Iterator         uint32 // the protocol's numbers: 0 EQ, 1 REQ, 2 ALL, 3 LT, 4 LE, 5 GE, 6 GT
+	Offset, Limit    uint32
+	Key              []byte // a MessagePack array
+	User             *User
+}
+
+// ReplyBytesMax bounds the result of one SELECT, in bytes; a larger one is refused with error 12005.
+const ReplyBytesMax = 1 << 30
+
+// The protocol's iterator numbers.
+const (
+	iterEQ = iota
+	iterREQ
+	iterALL
+	iterLT
+	iterLE
+	iterGE
+	iterGT
+	iterMax = 12
+)
+
+// Reader reads the newest published version, a call at a time. It belongs to one goroutine.
+type Reader struct {
+	e    *Engine
+	slot *memory.Slot
+	cur  index.Cursor
+}
+
+// NewReader makes a reader; Close it when its goroutine ends.
+func (e *Engine) NewReader() *Reader { return &Reader{e: e, slot: e.epochs.Register()} }
+
+// Close gives the reader's place back.
+func (r *Reader) Close() { r.e.epochs.Unregister(r.slot) }
+
+// Select appends the tuples that the query finds to out, and returns their number.
+func (r *Reader) Select(q *Query, out []byte) ([]byte, int, error) {
+	version := r.slot.Enter()
+	defer r.slot.Leave()
+	return r.e.selectAt(version, q, &r.cur, out)
+}
+
+// plan is a query that was checked against the schema.
+type plan struct {
+	space    *Space
+	index    *Index
+	iterator uint32
+	key      []byte // parts without the array header
+	parts    int
+	reply    uint32
+}
+
+func (p *plan) reverse() bool {
+	return p.iterator == iterREQ || p.iterator == iterLT || p.iterator == iterLE
+}
+
+// matches tells whether a tuple of a virtual space belongs to the result.
+func (p *plan) matches(tup []byte) bool {
+	if p.parts == 0 {
+		return true
+	}
+	c := p.index.cmp.CompareKey(tup, p.key, p.parts)
+	switch p.iterator {
+	case iterEQ, iterREQ:
+		return c == 0
+	case iterLT:
+		return c < 0
+	case iterLE:
+		return c <= 0
+	case iterGT:
+		return c > 0
+	default:
+		return c >= 0
+	}
+}
+
+// sink gathers the result of a query.
+type sink struct {
+	out          []byte
+	skip, limit  uint32
+	count        int
+	visible      func(tuple []byte) bool
+	bytesMax     int
+	tooManyBytes bool
+}
+
+// add takes a tuple and tells whether more are wanted.
+func (s *sink) add(tup []byte) bool {
+	if s.visible != nil && !s.visible(tup) {
+		return true
+	}
+	if s.skip > 0 {
+		s.skip--
+		return true
+	}
+	if len(s.out)+len(tup) > s.bytesMax {
+		s.tooManyBytes = true
+		return false
+	}
+	s.out = append(s.out, tup...)
+	s.count++
+	s.limit--
+	return s.limit > 0
+}
+
+func (e *Engine) selectAt(version uint64, q *Query, cur *index.Cursor, out []byte) ([]byte, int, error) {
+	schema := e.schemaAt(version)
+	p, err := makePlan(schema, q)
+	if err != nil {
+		return out, 0, err
+	}
+	if q.Limit == 0 {
+		return out, 0, nil
+	}
+	s := sink{out: out, skip: q.Offset, limit: q.Limit, bytesMax: len(out) + ReplyBytesMax}
+	rows, ix := p.space, p.index
+	if p.space.IsView() {
+		s.visible = visibility(schema, p.space, q.User)
+		rows = schema.Space(p.space.viewOf)
+		ix = rows.Index(p.index.ID)
+	}
+	if rows.virtual != nil {
+		p.index = ix
+		selectVirtual(p, rows.virtual, &s)
+	} else {
+		st := ix.state
+		st.store.Seek(cur, st.rootAt(version), treeIterator(p), p.key, p.parts)
+		for ref, ok := cur.Next(); ok; ref, ok = cur.Next() {
+			if !s.add(e.arena.Tuple(ref)) {
+				break
+			}
+		}
+	}
+	if s.tooManyBytes {
+		return out, 0, errcode.New(errcode.TooBig, "a result", len(s.out)-len(out), ReplyBytesMax)
+	}
+	return s.out, s.count, nil
+}
+
+// makePlan checks a query in the order in which Tarantool 2.6 does.
+func makePlan(schema *Schema, q *Query) (*plan, error) {
+	if q.Iterator >= iterMax {
+		return nil, errcode.New(errcode.IllegalParams, "Invalid iterator type")
+	}
+	sp := schema.Space(q.SpaceID)
+	if sp == nil {
+		return nil, errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(q.SpaceID), 10))
+	}
+	if err := q.User.check(access.Read, sp); err != nil {
+		return nil, err
+	}
+	ix := sp.Index(q.IndexID)
+	if ix == nil {
+		return nil, errcode.New(errcode.NoSuchIndexID, q.IndexID, sp.Name)
+	}
+	n, key, err := msgpack.ReadArrayLen(q.Key)
+	if err != nil {
+		return nil, errcode.New(errcode.InvalidMsgPack, "packet body")
+	}
+	p := &plan{space: sp, index: ix, iterator: q.Iterator, key: key, parts: n}
+	if err := p.checkKey(); err != nil {
+		return nil, err
+	}
+	if q.Iterator > iterGT || ix.Type == typeHash && q.Iterator != iterEQ && q.Iterator != iterALL && q.Iterator != iterGT {
+		return nil, errcode.New(errcode.UnsupportedIndexFeature, ix.Name, ix.Type, sp.Name, sp.Engine, "requested iterator type")
+	}
+	p.normalize()
+	return p, nil
+}
+
+func (p *plan) checkKey() error {
+	parts := len(p.index.Def.Parts())
+	hash := p.index.Type == typeHash
+	switch {
+	case p.parts == 0 && (!hash || p.iterator == iterALL || p.iterator == iterGT):
+		return nil
+	case p.parts > parts:
+		return errcode.New(errcode.KeyPartCount, parts, p.parts)
+	case hash && p.parts < parts:
+		return errcode.New(errcode.PartialKey, typeHash, "", parts, p.parts)
+	}
+	return p.index.Def.ValidateKey(p.key, p.parts)
+}
+
+// normalize turns the forms that mean the same into one: no key is a full scan, and ALL starts at its key like GE.
+func (p *plan) normalize() {
+	if p.index.Type == typeHash {
+		if p.iterator == iterGT && p.parts == 0 {
+			p.iterator = iterALL
+		}
+		return
+	}
+	if p.parts == 0 {
+		if p.reverse() {
+			p.iterator = iterLE
+		} else {
+			p.iterator = iterGE
+		}
+	} else if p.iterator == iterALL {
+		p.iterator = iterGE
+	}
+}
+
+func treeIterator(p *plan) index.Iterator {
+	return [...]index.Iterator{index.EQ, index.REQ, index.ALL, index.LT, index.LE, index.GE, index.GT}[p.iterator]
+}
+
+// check refuses access that the user was not granted; the owner of a space may do everything with it.
+func (u *User) check(want access.Priv, sp *Space) error {
+	if u == nil || u.ID == sp.Owner || u.Rights.Check(u.ID, want, access.Space, sp.ID) {
+		return nil
+	}
+	return errcode.NewAccessDenied(want.Title(), "space", sp.Name, u.Name)
+}
+
+// visibility returns the filter of a system view: which rows its reader may see.
+func visibility(schema *Schema, view *Space, u *User) func([]byte) bool {
+	if u == nil {
+		return nil
+	}
+	base := schema.Space(view.viewOf)
+	if base == nil || u.check(access.Read, base) == nil {
+		return nil
+	}
+	switch view.viewOf {
+	case dictionary.SpaceSpace, dictionary.SpaceIndex, dictionary.SpaceTruncate:
+		return func(tup []byte) bool { return u.seesSpace(schema, firstUint(tup, 0)) }
+	case dictionary.SpaceUser:
+		return func(tup []byte) bool {
+			return firstUint(tup, 0) == uint64(u.ID) || firstUint(tup, 1) == uint64(u.ID)
+		}
+	case dictionary.SpacePriv:
+		return func(tup []byte) bool {
+			return firstUint(tup, 0) == uint64(u.ID) || firstUint(tup, 1) == uint64(u.ID)
+		}
+	case dictionary.SpaceFunc:
+		return func(tup []byte) bool {
+			return firstUint(tup, 1) == uint64(u.ID) || u.Rights.Check(u.ID, access.Execute, access.Function, uint32(firstUint(tup, 0)))
+		}
+	case dictionary.SpaceCollation:
+		return nil
+	}
+	return func([]byte) bool { return false }
+}
+
+// seesSpace tells whether the user owns the space or may do anything with it.
+func (u *User) seesSpace(schema *Schema, id uint64) bool {
+	sp := schema.Space(uint32(id))
+	if sp == nil {
+		return false
+	}
+	any := access.Read | access.Write | access.Drop | access.Alter
+	return sp.Owner == u.ID || u.Rights.Has(u.ID, access.Space, uint32(id))&any != 0
+}
+
+// firstUint reads the unsigned integer in the given field of a dictionary row, or 0.
+func firstUint(tup []byte, field int) uint64 {
+	_, b, err := msgpack.ReadArrayLen(tup)
+	if err != nil {
+		return 0
+	}
+	for range field {
+		b = msgpack.SkipTrusted(b)
+	}
+	v, _, err := msgpack.ReadUint(b)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// View is a consistent picture of everything at one version, for as long as it is open. Memory that the writer gives up
+// meanwhile stays until Close.
+type View struct {
+	e       *Engine
+	slot    *memory.Slot
+	version uint64
+	schema  *Schema
+}
+
+// OpenView pins the newest published version.
+func (e *Engine) OpenView() *View {
+	slot := e.epochs.Register()
+	version := slot.Enter()
+	return &View{e: e, slot: slot, version: version, schema: e.schemaAt(version)}
+}
+
+// Version returns the pinned version: a commit number.
+func (v *View) Version() uint64 { return v.version }
+
+// Schema returns the schema at the pinned version.
+func (v *View) Schema() *Schema { return v.schema }
+
+// Ascend yields the tuples of a space in the order of its primary index. They stay valid until the view is closed.
+func (v *View) Ascend(sp *Space, yield func(tuple []byte) bool) {
+	if sp.virtual != nil {
+		sp.virtual.Ascend(yield)
+		return
+	}
+	pk := sp.primary()
+	if pk == nil {
+		return
+	}
+	var cur index.Cursor
+	pk.state.store.Seek(&cur, pk.state.rootAt(v.version), index.ALL, nil, 0)
+	for ref, ok := cur.Next(); ok; ref, ok = cur.Next() {
+		if !yield(v.e.arena.Tuple(ref)) {
+			return
+		}
+	}
+}
+
+// Count returns the number of tuples of a space, 0 for virtual ones.
+func (v *View) Count(sp *Space) uint64 {
+	if pk := sp.primary(); pk != nil && sp.virtual == nil {
+		return pk.state.rootAt(v.version).Count
+	}
+	return 0
+}
+
+// Close unpins the version.
+func (v *View) Close() {
+	v.slot.Leave()
+	v.e.epochs.Unregister(v.slot)
+}

@@ -1,0 +1,204 @@
+package catalog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// Snapshot is the catalog at one position together with the members of its raft group there: one unit, since a group that
+// starts from it needs both.
+type Snapshot struct {
+	State            *State
+	Voters, Learners []uint64 // raft ids
+}
+
+// A snapshot file is a header of 32 bytes and a body, which is one MessagePack value:
+//
+//	0  magic "lycosa-c"   8  format version, u32   12  CRC-32C of the body, u32
+//	16 length of the body, u64   24  zero, u32   28  CRC-32C of the 28 bytes before, u32
+//
+// Numbers are big-endian.
+const (
+	snapshotMagic      = "lycosa-c"
+	snapshotVersion    = 1
+	snapshotHeaderSize = 32
+	// SnapshotBytesMax bounds a snapshot of the catalog.
+	SnapshotBytesMax = 256 << 20
+
+	membersMax = 10000
+)
+
+// ErrSnapshot is in the chain of every error of DecodeSnapshot that is about the bytes rather than about reading them.
+var ErrSnapshot = errors.New("catalog snapshot is damaged")
+
+func snapshotError(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, args...))
+}
+
+// EncodeSnapshot writes a snapshot. Equal states give equal bytes.
+func EncodeSnapshot(w io.Writer, snap Snapshot) error {
+	body := snap.appendBody(nil)
+	if len(body) > SnapshotBytesMax {
+		return fmt.Errorf("catalog: snapshot of %d bytes is over the limit of %d", len(body), SnapshotBytesMax)
+	}
+	table := crc32.MakeTable(crc32.Castagnoli)
+	head := append(make([]byte, 0, snapshotHeaderSize), snapshotMagic...)
+	head = binary.BigEndian.AppendUint32(head, snapshotVersion)
+	head = binary.BigEndian.AppendUint32(head, crc32.Checksum(body, table))
+	head = binary.BigEndian.AppendUint64(head, uint64(len(body)))
+	head = binary.BigEndian.AppendUint32(head, 0)
+	head = binary.BigEndian.AppendUint32(head, crc32.Checksum(head, table))
+	if _, err := w.Write(head); err != nil {
+		return fmt.Errorf("catalog: write snapshot: %w", err)
+	}
+	if _, err := w.Write(body); err != nil {
+		return fmt.Errorf("catalog: write snapshot: %w", err)
+	}
+	return nil
+}
+
+func (snap Snapshot) appendBody(b []byte) []byte {
+	s := snap.State
+	b = msgpack.AppendArrayHeader(b, 6)
+	b = msgpack.AppendUint(b, s.index)
+	b = msgpack.AppendUint(b, s.term)
+	for _, ids := range [][]uint64{snap.Voters, snap.Learners} {
+		b = msgpack.AppendArrayHeader(b, len(ids))
+		for _, id := range ids {
+			b = msgpack.AppendUint(b, id)
+		}
+	}
+	b = msgpack.AppendArrayHeader(b, len(s.done))
+	for _, d := range s.done {
+		b = msgpack.AppendArrayHeader(b, 4)
+		b = msgpack.AppendBin(b, d.id[:])
+		b = msgpack.AppendUint(b, d.result.Index)
+		b = msgpack.AppendUint(b, uint64(d.result.Rows))
+		b = msgpack.AppendUint(b, uint64(d.result.UserID))
+	}
+	b = msgpack.AppendArrayHeader(b, len(s.tables))
+	for no, t := range s.tables {
+		b = msgpack.AppendArrayHeader(b, 2)
+		b = msgpack.AppendUint(b, uint64(s.schema.tables[no].def.ID))
+		b = msgpack.AppendArrayHeader(b, len(t.rows[0]))
+		for _, row := range t.rows[0] {
+			b = append(b, row...)
+		}
+	}
+	return b
+}
+
+// DecodeSnapshot reads a snapshot to its end. Bytes that EncodeSnapshot would not have written are refused (ErrSnapshot).
+func DecodeSnapshot(r io.Reader) (Snapshot, error) {
+	var head [snapshotHeaderSize]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return Snapshot{}, snapshotError("the header of %d bytes is cut off", snapshotHeaderSize)
+		}
+		return Snapshot{}, fmt.Errorf("catalog: read snapshot: %w", err)
+	}
+	length, sum, err := parseSnapshotHeader(head[:])
+	if err != nil {
+		return Snapshot{}, err
+	}
+	// ReadAll grows with the bytes that come, not with the length that the header claims.
+	body, err := io.ReadAll(io.LimitReader(r, int64(length)+1))
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("catalog: read snapshot: %w", err)
+	}
+	if uint64(len(body)) != length {
+		return Snapshot{}, snapshotError("the header promises %d bytes, there are %d", length, len(body))
+	}
+	if got := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)); got != sum {
+		return Snapshot{}, snapshotError("checksum of the body is %08x, not %08x", got, sum)
+	}
+	return parseSnapshotBody(body)
+}
+
+func parseSnapshotHeader(head []byte) (length uint64, sum uint32, err error) {
+	if string(head[:8]) != snapshotMagic {
+		return 0, 0, snapshotError("it does not begin with %q", snapshotMagic)
+	}
+	if got, want := crc32.Checksum(head[:28], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(head[28:]); got != want {
+		return 0, 0, snapshotError("checksum of the header is %08x, not %08x", got, want)
+	}
+	if v := binary.BigEndian.Uint32(head[8:]); v != snapshotVersion {
+		return 0, 0, snapshotError("format version %d is not known, only %d", v, snapshotVersion)
+	}
+	if length = binary.BigEndian.Uint64(head[16:]); length > SnapshotBytesMax {
+		return 0, 0, snapshotError("%d bytes are over the limit of %d", length, SnapshotBytesMax)
+	}
+	return length, binary.BigEndian.Uint32(head[12:]), nil
+}
+
+func parseSnapshotBody(body []byte) (Snapshot, error) {
+	r := reader{b: body}
+	r.arrayOf(6)
+	snap := Snapshot{State: New()}
+	s := snap.State
+	s.index, s.term = r.uint(), r.uint()
+	snap.Voters, snap.Learners = r.ids(), r.ids()
+	for range r.count(requestsMax) {
+		r.arrayOf(4)
+		var d doneRequest
+		if id := r.bin(); copy(d.id[:], id) != len(d.id) || len(id) != len(d.id) {
+			r.fail("request id of 16 bytes")
+		}
+		d.result = Result{Index: r.uint(), Rows: r.uint32(), UserID: r.uint32()}
+		s.done = append(s.done, d)
+	}
+	r.arrayOf(len(s.tables))
+	t := tx{s: s}
+	for no := range s.schema.tables {
+		if err := r.table(&t, no); err != nil {
+			return Snapshot{}, err
+		}
+	}
+	if err := r.end(); err != nil {
+		return Snapshot{}, snapshotError("%v", err)
+	}
+	if !bytes.Equal(snap.appendBody(nil), body) {
+		return Snapshot{}, snapshotError("the body is not in its one form")
+	}
+	return snap, nil
+}
+
+func (r *reader) ids() []uint64 {
+	var ids []uint64
+	for range r.count(membersMax) {
+		if r.err != nil {
+			return nil
+		}
+		ids = append(ids, r.uint())
+	}
+	return ids
+}
+
+// table takes the rows of one table. They are checked as rows of a request are, since nothing later does.
+func (r *reader) table(t *tx, no int) error {
+	ts := &t.s.schema.tables[no]
+	r.arrayOf(2)
+	if id := r.uint32(); r.err == nil && id != ts.def.ID {
+		r.fail(fmt.Sprintf("table %d", ts.def.ID))
+	}
+	for range r.array() {
+		row := r.raw()
+		if r.err != nil {
+			break
+		}
+		if err := t.dml(DML{Kind: Insert, Table: ts.def.ID, Tuple: row}); err != nil {
+			return snapshotError("a row of %s: %v", ts.def.Name, err)
+		}
+	}
+	t.changes = nil
+	if r.err != nil {
+		return snapshotError("%v", r.err)
+	}
+	return nil
+}

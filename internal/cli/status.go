@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show where an instance stands",
+		Long:    "Asks a running instance for its stage, state and grade, and what it is waiting for.",
+		Example: "  lycosa status\n  lycosa status --peer ./lycosa-data/admin.sock --json",
+		Args:    noArgs,
+	}
+	f := a.addClientFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		doc, err := a.call(cmd.Context(), f, ".proc_instance_info")
+		if err != nil {
+			return err
+		}
+		if f.json {
+			return a.printJSON(doc)
+		}
+		return a.printStatus(doc)
+	}
+	return cmd
+}
+
+// instanceStatus is what status shows of the document of /api/v1/instance.
+type instanceStatus struct {
+	Name         *string      `json:"name"`
+	InstanceUUID *string      `json:"instance_uuid"`
+	ClusterName  *string      `json:"cluster_name"`
+	Stage        string       `json:"stage"`
+	State        string       `json:"state"`
+	StateSince   string       `json:"state_since"`
+	Cause        *statusCause `json:"cause"`
+	Grade        *struct {
+		Current, Target *statusGrade
+	} `json:"grade"`
+	Replicaset *struct {
+		Name *string `json:"name"`
+	} `json:"replicaset"`
+	Leader *struct {
+		Name, Address *string
+	} `json:"leader"`
+	Groups []struct {
+		Name               string
+		Role               string
+		Term               uint64
+		Committed, Applied uint64
+	} `json:"groups"`
+	Memory *struct {
+		QuotaBytes uint64 `json:"quota_bytes"`
+		UsedBytes  uint64 `json:"used_bytes"`
+	} `json:"memory"`
+	Version    *string `json:"version"`
+	WaitingFor *string `json:"waiting_for"`
+	PID        int     `json:"pid"`
+}
+
+type statusCause struct {
+	Code    uint32  `json:"code"`
+	Message string  `json:"message"`
+	Field   *string `json:"field"`
+}
+
+type statusGrade struct {
+	Name        string `json:"name"`
+	Incarnation uint64 `json:"incarnation"`
+}
+
+// printStatus writes a table of two columns. An answer that is not as expected is shown as it is.
+func (a *app) printStatus(doc json.RawMessage) error {
+	var s instanceStatus
+	if err := json.Unmarshal(doc, &s); err != nil || s.State == "" {
+		return a.printJSON(doc)
+	}
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%s\t%s\n", name, value)
+		}
+	}
+	row("instance", joinNonEmpty(" ", deref(s.Name), paren(deref(s.InstanceUUID))))
+	row("cluster", deref(s.ClusterName))
+	if s.Replicaset != nil {
+		row("replicaset", deref(s.Replicaset.Name))
+	}
+	row("stage", s.Stage)
+	row("state", joinNonEmpty(" ", s.State, prefixed("since ", s.StateSince)))
+	if s.Cause != nil {
+		row("cause", s.Cause.Message)
+	}
+	row("waiting for", deref(s.WaitingFor))
+	if s.Grade != nil {
+		row("grade", gradeText(s.Grade.Current, s.Grade.Target))
+	}
+	if s.Leader != nil {
+		row("leader", joinNonEmpty(" ", deref(s.Leader.Name), paren(deref(s.Leader.Address))))
+	}
+	s.writeNumbers(w)
+	row("version", deref(s.Version))
+	return w.Flush()
+}
+
+func (s instanceStatus) writeNumbers(w io.Writer) {
+	for _, g := range s.Groups {
+		fmt.Fprintf(w, "group %s\t%s, term %d, committed %d, applied %d\n", g.Name, g.Role, g.Term, g.Committed, g.Applied)
+	}
+	if m := s.Memory; m != nil && m.QuotaBytes > 0 {
+		fmt.Fprintf(w, "memory\t%.1f of %.1f MiB\n", float64(m.UsedBytes)/(1<<20), float64(m.QuotaBytes)/(1<<20))
+	}
+	if s.PID != 0 {
+		fmt.Fprintf(w, "pid\t%d\n", s.PID)
+	}
+}
+
+func gradeText(current, target *statusGrade) string {
+	text := ""
+	if current != nil {
+		text = current.Name
+	}
+	if target != nil && (current == nil || *target != *current) {
+		text += " (target " + target.Name + ")"
+	}
+	return text
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func paren(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ")"
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+func joinNonEmpty(separator string, parts ...string) string {
+	var kept []string
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, separator)
+}

@@ -1,0 +1,33 @@
+package governor
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/lifecycle"
+)
+
+// autoOfflineDefault stands in for a catalog without the parameter.
+const autoOfflineDefault = 5 * time.Second
+
+// planTarget is the sentinel: an instance that should be Online and has been silent for auto_offline_timeout is marked
+// Offline. Only the leader's own evidence counts; an instance it never heard of is not judged.
+func planTarget(s subject, r *Report) (*Step, string) {
+	if s.row.Target.Name != lifecycle.Online || !s.heard || s.obs.LastHeard.IsZero() {
+		return nil, ""
+	}
+	timeout := s.in.Catalog.Timeout(catalog.ConfAutoOfflineTimeout, autoOfflineDefault)
+	due := s.obs.LastHeard.Add(timeout)
+	if s.in.Now.Before(due) {
+		r.recheck(due)
+		return nil, ""
+	}
+	reason := fmt.Sprintf("silent for %s", timeout)
+	op, guard, err := catalog.SetTarget(s.in.Catalog, s.row.Name, lifecycle.Offline, reason, s.in.Now.UTC().Format(time.RFC3339Nano))
+	if err != nil {
+		return nil, "cannot be marked Offline: " + err.Error()
+	}
+	guard.Term = s.in.Term
+	return &Step{Text: "mark " + s.row.Name + " Offline, " + reason, Op: op, Guard: guard}, ""
+}

@@ -1,0 +1,156 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/box/checkpoint"
+	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/datadir"
+	"github.com/lycosadb/lycosa/internal/event"
+)
+
+const (
+	// snapshotsKept is the number of snapshots of each group that are kept.
+	snapshotsKept = 2
+	// checkpointPoll is how often the size of the log is looked at.
+	checkpointPoll = time.Second
+	// catalogEntriesMax is the number of entries after which the catalog is written again.
+	catalogEntriesMax = 10_000
+)
+
+func (i *Instance) checkpointOptions() checkpoint.Options {
+	return checkpoint.Options{FS: i.fs, Dir: i.dir.Path + "/" + datadir.DataDir, InstanceUUID: i.instanceUUIDFor(), Now: i.clock.Wall()}
+}
+
+// checkpoint writes a snapshot of the data beside the writers, removes what it makes superfluous, and returns when it is
+// durable.
+func (i *Instance) checkpoint(c *core) (checkpoint.Result, error) {
+	if !c.checkpointing.TryLock() {
+		return checkpoint.Result{}, checkpoint.ErrRunning
+	}
+	defer c.checkpointing.Unlock()
+	started := i.clock.Boot()
+	res, index, err := i.writeSnapshot(c)
+	e := event.CheckpointDone{At: i.clock.Wall(), Path: res.Path, Rows: res.Rows, Duration: i.clock.Boot() - started}
+	if err != nil {
+		e.Failure = err.Error()
+		i.sink.Emit(e)
+		return res, err
+	}
+	if !res.Existed {
+		i.sink.Emit(e)
+	}
+	c.snapshot.Store(index)
+	return res, i.compactData(c)
+}
+
+func (i *Instance) writeSnapshot(c *core) (checkpoint.Result, uint64, error) {
+	view := c.engine.OpenView()
+	defer view.Close()
+	status := c.dataLoop.Status()
+	term, err := c.termAt(view.Version())
+	if err != nil {
+		return checkpoint.Result{}, 0, err
+	}
+	pos := checkpoint.Position{Index: view.Version(), Term: term, Voters: status.Voters}
+	res, err := checkpoint.Write(c.engine, view, pos, i.checkpointOptions())
+	if res.Existed {
+		for _, sp := range view.Schema().Spaces() {
+			res.Rows += view.Count(sp)
+		}
+	}
+	return res, view.Version(), err
+}
+
+// termAt is the term of an entry of the data group's log.
+func (c *core) termAt(index uint64) (uint64, error) {
+	if index == c.dataGroup.position.Index {
+		return c.dataGroup.position.Term, nil
+	}
+	entries, err := c.dataGroup.log.Entries(index, index+1, 1)
+	if err != nil || len(entries) == 0 {
+		return 0, fmt.Errorf("term of entry %d: %w", index, err)
+	}
+	return entries[0].Term, nil
+}
+
+// compactData keeps the newest snapshots and the log from the older one on.
+func (i *Instance) compactData(c *core) error {
+	oldest, err := checkpoint.Retain(i.fs, i.dir.Path+"/"+datadir.DataDir, snapshotsKept)
+	if err != nil || oldest == 0 {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
+	defer cancel()
+	return c.dataLoop.Compact(ctx, oldest)
+}
+
+// checkpointCatalog writes the catalog and forgets the log behind the older one of the two newest files.
+func (i *Instance) checkpointCatalog(c *core) error {
+	view, status := c.catalog.View(), c.catalogLoop.Status()
+	index, err := i.writeCatalogSnapshot(catalog.Snapshot{State: view, Voters: status.Voters, Learners: status.Learners})
+	if err != nil {
+		return err
+	}
+	c.catalogSnapshot.Store(index)
+	found, err := i.catalogSnapshots()
+	if err != nil {
+		return err
+	}
+	for _, old := range found[min(snapshotsKept, len(found)):] {
+		if err := i.fs.Remove(i.catalogSnapshotPath(old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
+	defer cancel()
+	return c.catalogLoop.Compact(ctx, found[min(snapshotsKept, len(found))-1])
+}
+
+// checkpointLoop writes snapshots by time and by the size of the log. The first interval is cut at random, so that
+// instances that start together do not all write at once.
+func (i *Instance) checkpointLoop(ctx context.Context, c *core) {
+	interval := i.cfg.CheckpointInterval
+	next := i.clock.Boot() + interval
+	if interval > 0 {
+		next -= time.Duration(rand.Int64N(int64(interval)/2 + 1))
+	}
+	ticker := time.NewTicker(checkpointPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := i.clock.Boot()
+		bySize := i.cfg.CheckpointWALSize > 0 && c.dataGroup.log.SizeSince(c.snapshot.Load()) >= int64(i.cfg.CheckpointWALSize)
+		if bySize || interval > 0 && now >= next {
+			if _, err := i.checkpoint(c); err != nil && !errors.Is(err, checkpoint.ErrRunning) {
+				i.log.Error("checkpoint", "error", err)
+			}
+			next = i.clock.Boot() + interval
+		}
+		if c.catalog.Applied() >= c.catalogSnapshot.Load()+catalogEntriesMax {
+			if err := i.checkpointCatalog(c); err != nil {
+				i.log.Error("checkpoint of the catalog", "error", err)
+			}
+		}
+	}
+}
+
+// instanceUUIDFor is the uuid that files carry; before the identity is written it is the entrypoint's.
+func (i *Instance) instanceUUIDFor() string {
+	if id := i.identity.Load(); id != nil {
+		return id.InstanceUUID
+	}
+	if e, ok, err := i.dir.ReadEntrypoint(); err == nil && ok {
+		return e.InstanceUUID
+	}
+	return ""
+}

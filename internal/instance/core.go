@@ -1,0 +1,326 @@
+package instance
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/lycosadb/lycosa/internal/access"
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/checkpoint"
+	"github.com/lycosadb/lycosa/internal/box/recovery"
+	"github.com/lycosadb/lycosa/internal/catalog"
+	catalogrunner "github.com/lycosadb/lycosa/internal/catalog/runner"
+	"github.com/lycosadb/lycosa/internal/datadir"
+	governorrunner "github.com/lycosadb/lycosa/internal/governor/runner"
+	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/sys"
+)
+
+// core is the database of an instance: both raft groups with their logs, and the engine.
+type core struct {
+	id      datadir.Identity
+	engine  *box.Engine
+	machine *replicaset.Machine
+	catalog *catalogrunner.Machine
+	rights  atomic.Pointer[access.Rights]
+
+	catalogGroup, dataGroup groupFiles
+
+	// The loops are nil until Postjoin has started them.
+	catalogLoop *runner.Loop[*catalogrunner.Request]
+	dataLoop    *runner.Loop[*replicaset.Batch]
+	governor    *governorrunner.Runner
+
+	// checkpointing is held while a snapshot of the data is written.
+	checkpointing sync.Mutex
+	// snapshot is the index of the newest snapshot of the data, catalogSnapshot that of the catalog.
+	snapshot, catalogSnapshot atomic.Uint64
+}
+
+// groupFiles is one group as it was found on disk.
+type groupFiles struct {
+	log      *wal.Log
+	position raftgroup.Position
+	// applied is the index up to which recovery has applied the log.
+	applied uint64
+	raftID  uint64
+}
+
+const (
+	catalogName = "catalog"
+	dataName    = "data"
+	// catalogSegmentBytes and dataSegmentBytes are the sizes of log segments.
+	catalogSegmentBytes = 1 << 20
+	dataSegmentBytes    = 32 << 20
+)
+
+// openLog opens the log of a group.
+func (i *Instance) openLog(name string, id datadir.Identity, mode wal.SyncMode) (*wal.Log, error) {
+	instance, err := uuid.Parse(id.InstanceUUID)
+	if err != nil {
+		return nil, fmt.Errorf("instance uuid: %w", err)
+	}
+	o := wal.Options{FS: i.fs, Group: name, Instance: instance, Sync: mode, Logger: i.log}
+	if name == catalogName {
+		o.Dir, o.SegmentBytes, o.AckedIndex = i.dir.Path+"/"+datadir.CatalogDir, catalogSegmentBytes, id.CatalogWatermark
+	} else {
+		o.Dir, o.SegmentBytes, o.AckedIndex = i.dir.Path+"/"+datadir.DataDir, dataSegmentBytes, id.DataWatermark
+	}
+	l, err := wal.Open(o)
+	if err != nil {
+		return nil, fmt.Errorf("the log of group %s: %w", name, err)
+	}
+	if r := l.Recovered(); r.TornTailBytes > 0 {
+		i.log.Warn("the end of the log was torn and has been cut", "group", name, "file", r.TornFile,
+			"offset", r.TornOffset, "bytes", r.TornTailBytes)
+	} else if r.LostEntries > 0 {
+		i.log.Error("committed entries are gone: the log was written without sync", "group", name, "entries", r.LostEntries)
+	}
+	return l, nil
+}
+
+// openCore recovers both groups from disk: snapshot, then the log as far as it is known to be committed.
+func (i *Instance) openCore(id datadir.Identity) (*core, error) {
+	c := &core{id: id}
+	if err := i.openCatalog(c); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	if err := i.openData(c); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (i *Instance) openCatalog(c *core) error {
+	snap, err := i.loadCatalogSnapshot()
+	if err != nil {
+		return err
+	}
+	index, term := snap.State.Position()
+	g := &c.catalogGroup
+	g.position = raftgroup.Position{Index: index, Term: term, Voters: snap.Voters, Learners: snap.Learners}
+	g.raftID, g.applied = c.id.RaftID, index
+	if g.log, err = i.openLog(catalogName, c.id, wal.SyncFsync); err != nil {
+		return err
+	}
+	if err := replay(g, func(e raftgroup.Entry) error {
+		_, _, err := snap.State.Apply(e.Index, e.Term, e.Data)
+		return err
+	}); err != nil {
+		return fmt.Errorf("the catalog: %w", err)
+	}
+	c.catalogSnapshot.Store(index)
+	c.catalog = catalogrunner.New(catalogrunner.Options{Start: snap.State, OnCommit: i.catalogChanged(c)})
+	c.rights.Store(rightsOf(c.catalog.View()))
+	return nil
+}
+
+// replay applies the entries after the position that the log knows to be committed.
+func replay(g *groupFiles, apply func(raftgroup.Entry) error) error {
+	committed := g.log.Recovered().HardState.Commit
+	if first := g.log.FirstIndex(); first > g.applied+1 {
+		return fmt.Errorf("the log begins at entry %d, which does not follow the snapshot at %d: restore the missing files", first, g.applied)
+	}
+	return g.log.Replay(g.applied+1, func(e raftgroup.Entry) error {
+		if e.Index > committed {
+			return nil
+		}
+		if e.Type == raftgroup.EntryNormal && len(e.Data) > 0 {
+			if err := apply(e); err != nil {
+				return fmt.Errorf("entry %d: %w", e.Index, err)
+			}
+		}
+		g.applied = e.Index
+		return nil
+	})
+}
+
+// loadCatalogSnapshot reads the newest snapshot of the catalog that is whole.
+func (i *Instance) loadCatalogSnapshot() (catalog.Snapshot, error) {
+	found, err := i.catalogSnapshots()
+	if err != nil {
+		return catalog.Snapshot{}, err
+	}
+	var failures error
+	for _, index := range found {
+		path := i.catalogSnapshotPath(index)
+		data, err := sys.ReadFile(i.fs, path, catalog.SnapshotBytesMax+1<<10)
+		if err == nil {
+			var s catalog.Snapshot
+			if s, err = catalog.DecodeSnapshot(bytes.NewReader(data)); err == nil {
+				return s, nil
+			}
+		}
+		i.log.Error("a snapshot of the catalog can not be used", "file", path, "error", err)
+		failures = errors.Join(failures, fmt.Errorf("%s: %w", path, err))
+	}
+	if failures == nil {
+		failures = fmt.Errorf("no snapshot in %s/%s", i.dir.Path, datadir.CatalogDir)
+	}
+	return catalog.Snapshot{}, failures
+}
+
+func (i *Instance) catalogSnapshotPath(index uint64) string {
+	return fmt.Sprintf("%s/%s/%020d%s", i.dir.Path, datadir.CatalogDir, index, datadir.CatalogSnapshotSuffix)
+}
+
+// catalogSnapshots lists the positions of the catalog's snapshots, newest first.
+func (i *Instance) catalogSnapshots() ([]uint64, error) {
+	entries, err := i.fs.ReadDir(i.dir.Path + "/" + datadir.CatalogDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list snapshots of the catalog: %w", err)
+	}
+	var found []uint64
+	for _, e := range entries {
+		digits, ok := strings.CutSuffix(e.Name(), datadir.CatalogSnapshotSuffix)
+		if index, err := strconv.ParseUint(digits, 10, 64); ok && err == nil {
+			found = append(found, index)
+		}
+	}
+	sort.Slice(found, func(a, b int) bool { return found[a] > found[b] })
+	return found, nil
+}
+
+// writeCatalogSnapshot writes the catalog as it is, with the members of its group.
+func (i *Instance) writeCatalogSnapshot(s catalog.Snapshot) (index uint64, err error) {
+	var b bytes.Buffer
+	if err := catalog.EncodeSnapshot(&b, s); err != nil {
+		return 0, err
+	}
+	index, _ = s.State.Position()
+	name := fmt.Sprintf("%020d%s", index, datadir.CatalogSnapshotSuffix)
+	return index, sys.WriteFileAtomic(i.fs, i.dir.Path+"/"+datadir.CatalogDir, name, b.Bytes(), 0o600)
+}
+
+func (i *Instance) openData(c *core) error {
+	dir := i.dir.Path + "/" + datadir.DataDir
+	found, err := checkpoint.List(i.fs, dir)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("%s: %w", dir, recovery.ErrNoSnapshot)
+	}
+	g := &c.dataGroup
+	g.raftID = c.id.DataRaftID
+	if g.log, err = i.openLog(dataName, c.id, i.walMode(c)); err != nil {
+		return err
+	}
+	if err := i.loadNewest(c, dir, found); err != nil {
+		return err
+	}
+	last := g.log.Recovered().HardState.Commit
+	if err := replay(g, func(e raftgroup.Entry) error {
+		if e.Index%progressEvery == 0 {
+			i.life.progress(lifecycle.Progress{What: "log entries", Done: e.Index, Total: last})
+		}
+		if err := c.engine.Apply(e.Index, e.Data); err != nil {
+			return err
+		}
+		c.engine.Publish(e.Index)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("the data: %w", err)
+	}
+	c.machine = replicaset.New(c.engine, nil)
+	return nil
+}
+
+// progressEvery is the number of log entries between two messages about the progress of a replay.
+const progressEvery = 4096
+
+// loadNewest fills an engine from the newest snapshot; a damaged one is passed over if an older one, and the log that
+// follows it, are there.
+func (i *Instance) loadNewest(c *core, dir string, found []uint64) error {
+	var failures error
+	for _, signature := range found {
+		if err := i.loadSnapshot(c, dir, signature); err != nil {
+			i.log.Error("a snapshot of the data can not be used", "error", err)
+			failures = errors.Join(failures, err)
+			continue
+		}
+		return nil
+	}
+	return failures
+}
+
+func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) error {
+	engine, err := box.New(box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(c)})
+	if err != nil {
+		return err
+	}
+	started := i.clock.Boot()
+	res, err := recovery.Load(engine, i.fs, dir, signature, func(rows uint64, done, total int64) {
+		i.life.progress(lifecycle.Progress{What: "snapshot bytes", Done: uint64(done), Total: uint64(total)})
+	})
+	if err == nil && c.dataGroup.log.FirstIndex() > res.Index+1 {
+		err = fmt.Errorf("%s: the log does not reach back to this snapshot", res.Path)
+	}
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	if res.HashMissing {
+		i.log.Warn("the snapshot has no file with its hash beside it: its blocks were checked, the whole was not", "file", res.Path)
+	}
+	i.log.Info("snapshot loaded", "file", res.Path, "rows", res.Rows, "seconds", (i.clock.Boot() - started).Seconds())
+	c.engine = engine
+	c.dataGroup.position = raftgroup.Position{Index: res.Index, Term: res.Term, Voters: res.Voters}
+	c.dataGroup.applied = res.Index
+	c.snapshot.Store(res.Index)
+	return nil
+}
+
+// walMode is how the rows of this instance's tier are logged.
+func (i *Instance) walMode(c *core) wal.SyncMode {
+	mode, err := wal.ParseSyncMode(c.catalog.View().WALMode(c.id.Tier))
+	if err != nil {
+		i.log.Warn("the tier's log mode is not known: using fsync", "tier", c.id.Tier)
+	}
+	return mode
+}
+
+// newGroup makes the raft group of the files. Its ticks are a tenth of the election timeout.
+func newGroup(g *groupFiles, log *slog.Logger, name string) (*raftgroup.Group, error) {
+	return raftgroup.New(raftgroup.Config{
+		ID: g.raftID, Position: g.position, Applied: g.applied, Restored: g.log.Restored(), Older: g.log.Entries,
+		Log: func(level raftgroup.Level, text string) {
+			if level >= raftgroup.LevelWarn {
+				log.Warn(text, "group", name)
+			} else {
+				log.Debug(text, "group", name)
+			}
+		},
+	})
+}
+
+// tickOf is the length of a tick of a group with the given election timeout: ten ticks make one.
+func tickOf(election time.Duration) time.Duration { return min(election/10, 100*time.Millisecond) }
+
+// close closes what was opened so far; the loops must have ended.
+func (c *core) close() error {
+	var err error
+	for _, g := range []*groupFiles{&c.catalogGroup, &c.dataGroup} {
+		if g.log != nil {
+			err = errors.Join(err, g.log.Close())
+		}
+	}
+	if c.engine != nil {
+		err = errors.Join(err, c.engine.Close())
+	}
+	return err
+}

@@ -1,0 +1,130 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// bindRetry is how long a taken port is tried again before the start fails, and bindPause the time between tries.
+const (
+	bindRetry = 5 * time.Second
+	bindPause = 100 * time.Millisecond
+)
+
+// sockets are the addresses that the process holds from its start.
+type sockets struct {
+	iproto net.Listener
+	swim   net.PacketConn
+	http   net.Listener // nil unless asked for
+	admin  net.Listener
+}
+
+// bind binds the TCP and UDP sockets of the advertised protocols, HTTP if it is asked for, and the admin socket. HTTP
+// and the admin socket come first, so that a failure of the others can be looked at through them.
+func (i *Instance) bind(ctx context.Context) error {
+	var err error
+	if i.cfg.HTTPListen != "" {
+		if i.sockets.http, err = i.retryBind(ctx, "http-listen", i.cfg.HTTPListen, listenTCP); err != nil {
+			return err
+		}
+		go i.serveHTTP()
+	}
+	if i.sockets.admin, err = listenAdmin(i.cfg.AdminSocketPath()); err != nil {
+		return &bindError{"data-dir", i.cfg.AdminSocketPath(), err}
+	}
+	go i.serveAdmin()
+	if i.sockets.iproto, err = i.retryBind(ctx, "listen", i.cfg.Listen, listenTCP); err != nil {
+		return err
+	}
+	i.sockets.swim, err = net.ListenPacket("udp", i.sockets.iproto.Addr().String())
+	if err != nil {
+		return &bindError{"listen", "UDP " + i.cfg.Listen, err}
+	}
+	go i.serveIproto()
+	return nil
+}
+
+// bindError is an address that could not be had.
+type bindError struct {
+	parameter, address string
+	err                error
+}
+
+// Error says what to do about it.
+func (e *bindError) Error() string {
+	hint := ""
+	if errors.Is(e.err, syscall.EADDRINUSE) {
+		hint = fmt.Sprintf("; another process uses it: stop that one or give another --%s", e.parameter)
+	}
+	return fmt.Sprintf("can not bind %s: %v%s", e.address, e.err, hint)
+}
+
+func (e *bindError) Unwrap() error { return e.err }
+
+func listenTCP(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+
+// retryBind tries an address that is taken for a while: the process before may just be going.
+func (i *Instance) retryBind(ctx context.Context, parameter, address string, listen func(string) (net.Listener, error)) (net.Listener, error) {
+	deadline := time.NewTimer(bindRetry)
+	defer deadline.Stop()
+	for {
+		l, err := listen(address)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+			if err != nil {
+				err = &bindError{parameter, address, err}
+			}
+			return l, err
+		}
+		i.life.wait(fmt.Sprintf("waiting for address %s, which another process uses", address))
+		pause := time.NewTimer(bindPause)
+		select {
+		case <-pause.C:
+		case <-deadline.C:
+			pause.Stop()
+			return nil, &bindError{parameter, address, err}
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// listenAdmin binds the admin socket. The lock of the data directory is ours, so a socket file that is there is a leftover.
+func listenAdmin(path string) (net.Listener, error) {
+	if err := syscall.Unlink(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	old := syscall.Umask(0o177)
+	defer syscall.Umask(old)
+	return net.Listen("unix", path)
+}
+
+func (i *Instance) serveHTTP() {
+	if err := i.http.Serve(i.sockets.http); err != nil {
+		i.log.Error("HTTP server ended", "error", err)
+	}
+}
+
+func (i *Instance) serveIproto() {
+	if err := i.server.Serve(i.sockets.iproto); err != nil {
+		i.log.Error("iproto server ended", "error", err)
+	}
+}
+
+func (i *Instance) serveAdmin() {
+	if err := i.server.ServeAs(i.sockets.admin, adminUser); err != nil {
+		i.log.Error("admin socket ended", "error", err)
+	}
+}
+
+// closeSockets gives the addresses back; what the servers own they have closed.
+func (i *Instance) closeSockets() {
+	if i.sockets.swim != nil {
+		i.sockets.swim.Close()
+	}
+}

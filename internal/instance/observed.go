@@ -1,0 +1,71 @@
+package instance
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/event"
+	"github.com/lycosadb/lycosa/internal/issue"
+)
+
+// observed remembers what the issues are made of and what no document holds.
+type observed struct {
+	mu           sync.Mutex // guards everything below
+	gradesSince  time.Time
+	leaders      map[string]issue.Group
+	fullSince    map[string]time.Time
+	checkpoint   string
+	checkpointAt time.Time
+	unclean      string
+	uncleanAt    time.Time
+}
+
+// Emit takes an event.
+func (o *observed) Emit(e event.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch e := e.(type) {
+	case event.GradeChanged:
+		o.gradesSince = e.At
+	case event.LeaderChanged:
+		if o.leaders == nil {
+			o.leaders = map[string]issue.Group{}
+		}
+		o.leaders[e.Group] = issue.Group{Name: e.Group, HasLeader: e.Leader != 0, Since: e.At}
+	case event.CheckpointDone:
+		o.checkpoint, o.checkpointAt = e.Failure, e.At
+	case event.DiskFull:
+		if o.fullSince == nil {
+			o.fullSince = map[string]time.Time{}
+		}
+		if e.Full {
+			o.fullSince[e.Group] = e.At
+		} else {
+			delete(o.fullSince, e.Group)
+		}
+	}
+}
+
+// uncleanLog notes what an unclean stop has cost.
+func (o *observed) uncleanLog(text string, at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unclean, o.uncleanAt = text, at
+}
+
+// fill completes an observation.
+func (o *observed) fill(in *issue.Instance) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	in.GradesSince = o.gradesSince
+	for _, g := range o.leaders {
+		in.Groups = append(in.Groups, g)
+	}
+	for _, since := range o.fullSince {
+		if in.DiskFullSince.IsZero() || since.Before(in.DiskFullSince) {
+			in.DiskFullSince = since
+		}
+	}
+	in.CheckpointFailure, in.CheckpointSince = o.checkpoint, o.checkpointAt
+	in.UncleanLog, in.UncleanAt = o.unclean, o.uncleanAt
+}

@@ -1,0 +1,263 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/catalog"
+	catalogrunner "github.com/lycosadb/lycosa/internal/catalog/runner"
+	"github.com/lycosadb/lycosa/internal/datadir"
+	"github.com/lycosadb/lycosa/internal/event"
+	"github.com/lycosadb/lycosa/internal/governor"
+	governorrunner "github.com/lycosadb/lycosa/internal/governor/runner"
+	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
+	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
+)
+
+func newCore(id datadir.Identity, state *catalog.State) *core {
+	c := &core{id: id, catalog: catalogrunner.New(catalogrunner.Options{Start: state})}
+	c.rights.Store(rightsOf(state))
+	return c
+}
+
+// postjoin starts the groups, opens the full protocol, takes the instance to RolesConfigured and grade Online, and serves
+// until the context ends or something fails.
+func (i *Instance) postjoin(ctx context.Context, c *core) error {
+	i.core.Store(c)
+	if err := i.startGroups(c); err != nil {
+		return i.bootError(ctx, err, "data-dir")
+	}
+	i.life.stepStage(lifecycle.Postjoin, lifecycle.ConnectingFullmesh, nil)
+	i.server.SetBackend(newBackend(i, c))
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	go c.governor.Run(serving)
+	go i.checkpointLoop(serving, c)
+	go i.confirmOnline(serving, c)
+	if err := i.connect(ctx, c); err != nil {
+		return i.stopped(ctx, err)
+	}
+	i.life.step(lifecycle.BoxConfigured, nil)
+	i.life.step(lifecycle.ConfiguringRoles, nil)
+	i.life.step(lifecycle.RolesConfigured, nil)
+	c.governor.Notify()
+	select {
+	case <-ctx.Done():
+		return i.shutdown(c)
+	case f := <-i.failed:
+		return f
+	}
+}
+
+// stopped tells a stop that was asked for from a failure.
+func (i *Instance) stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return i.shutdown(i.core.Load())
+	}
+	return err
+}
+
+// startGroups starts the loops of both groups and makes the governor.
+func (i *Instance) startGroups(c *core) error {
+	catalogGroup, err := newGroup(&c.catalogGroup, i.log, catalogName)
+	if err != nil {
+		return fmt.Errorf("group catalog: %w", err)
+	}
+	dataGroup, err := newGroup(&c.dataGroup, i.log, dataName)
+	if err != nil {
+		return fmt.Errorf("group data: %w", err)
+	}
+	tick := tickOf(c.catalog.View().Timeout(catalog.ConfElectionTimeout, i.cfg.ElectionTimeout))
+	c.governor = governorrunner.New(governorrunner.Options{
+		Read: func() governor.Input { return i.governorInput(c) }, Propose: c.catalog.ProposeCAS,
+		Wakes: []<-chan struct{}{c.catalog.Subscribe()}, Logger: i.log,
+	})
+	c.catalogLoop = runner.Start(runner.Config[*catalogrunner.Request]{
+		Log: c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Tick: tick, Logger: i.log,
+		OnStatus: i.groupStatus(c, catalogName), OnPoison: i.poisoned(catalogName), OnDiskFull: i.diskFull(catalogName),
+	})
+	c.catalog.Bind(c.catalogLoop)
+	c.dataLoop = runner.Start(runner.Config[*replicaset.Batch]{
+		Log: c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Tick: tick, Logger: i.log,
+		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(dataName),
+	})
+	return nil
+}
+
+// groupStatus wakes whoever waits for a leader, and puts the change on record.
+func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {
+	var leader, term uint64
+	return func(s raftgroup.Status) {
+		if s.LeaderID != leader || s.Term != term {
+			leader, term = s.LeaderID, s.Term
+			i.sink.Emit(event.LeaderChanged{At: i.clock.Wall(), Group: name, Term: s.Term, Leader: s.LeaderID})
+		}
+		c.governor.Notify()
+	}
+}
+
+// poisoned ends the process: nothing may be acknowledged after a failed write or sync.
+func (i *Instance) poisoned(name string) func(error) {
+	return func(err error) {
+		i.sink.Emit(event.Poisoned{At: i.clock.Wall(), What: "the log of group " + name, Failure: err.Error()})
+		i.fail(ipc.ClassPoisoned, fmt.Errorf("the log of group %s could not be written: %w", name, err))
+	}
+}
+
+func (i *Instance) diskFull(name string) func(bool) {
+	return func(full bool) { i.sink.Emit(event.DiskFull{At: i.clock.Wall(), Group: name, Full: full}) }
+}
+
+// connectPoll bounds how long a change of a group's progress may go unnoticed while the instance waits for it.
+const connectPoll = 20 * time.Millisecond
+
+// connect waits until both groups have a leader and this replica has applied what was in its log.
+func (i *Instance) connect(ctx context.Context, c *core) error {
+	wanted := c.dataGroup.log.LastIndex()
+	ticker := time.NewTicker(connectPoll)
+	defer ticker.Stop()
+	for {
+		data, cat := c.dataLoop.Status(), c.catalogLoop.Status()
+		switch {
+		case cat.LeaderID == 0:
+			i.waitOnce("waiting for a leader of group catalog")
+		case data.LeaderID == 0:
+			i.waitOnce("waiting for a leader of group data")
+		case c.engine.Published() < wanted || data.Applied < wanted:
+			i.waitOnce("catching up")
+			i.life.progress(lifecycle.Progress{What: "log entries", Done: data.Applied, Total: wanted})
+		default:
+			i.life.wait("")
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		case f := <-i.failed:
+			return f
+		}
+	}
+}
+
+// waitOnce names a wait if it is not the one that is named already.
+func (i *Instance) waitOnce(text string) {
+	if i.life.published().WaitingFor != text {
+		i.life.wait(text)
+	}
+}
+
+const (
+	onlineRetry  = 300 * time.Millisecond
+	askedTimeout = 3 * time.Second
+)
+
+// confirmOnline asks for target grade Online, again whenever the catalog says otherwise, and tells the supervisor once both
+// RolesConfigured and Online are reached.
+func (i *Instance) confirmOnline(ctx context.Context, c *core) {
+	wake := c.catalog.Subscribe()
+	defer c.catalog.Unsubscribe(wake)
+	asked, ready := false, false
+	for ctx.Err() == nil {
+		changed := i.life.changes()
+		row, ok := c.catalog.View().Instance(c.id.InstanceName)
+		switch {
+		case !ok:
+		case !asked || row.Target.Name == lifecycle.Offline:
+			if err := i.setTarget(ctx, c, lifecycle.Online, "start"); err != nil {
+				i.log.Debug("target grade Online was not recorded", "error", err)
+				pause(ctx, onlineRetry)
+				continue
+			}
+			asked = true
+		case !ready && row.Current.Name == lifecycle.Online && row.Current.Incarnation == row.Target.Incarnation &&
+			i.life.published().State == lifecycle.RolesConfigured:
+			ready = true
+			i.log.Info("the instance is online", "name", c.id.InstanceName, "address", i.cfg.Advertise)
+			if err := i.child.Ready(); err != nil {
+				i.log.Warn("the supervisor can not be told", "error", err)
+			}
+		}
+		select {
+		case <-wake:
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// setTarget records a target grade of this instance.
+func (i *Instance) setTarget(ctx context.Context, c *core, target lifecycle.GradeName, reason string) error {
+	op, guard, err := catalog.SetTarget(c.catalog.View(), c.id.InstanceName, target, reason, i.clock.Wall().UTC().Format(time.RFC3339Nano))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
+	defer cancel()
+	_, err = c.catalog.ProposeCAS(ctx, op, guard)
+	return err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// governorInput gathers what the governor's plan depends on.
+func (i *Instance) governorInput(c *core) governor.Input {
+	cat, data := c.catalogLoop.Status(), c.dataLoop.Status()
+	p := i.life.published()
+	in := governor.Input{
+		Now: i.clock.Wall(), Leading: cat.Role == raftgroup.RoleLeader, Term: cat.Term, Catalog: c.catalog.View(),
+		Instances: map[string]governor.Observed{c.id.InstanceName: {
+			Applied: c.catalog.Applied(), State: p.State,
+			Data:     governor.DataProgress{Member: true, RowsApplied: data.Applied, RowsTotal: data.Committed, Quorum: data.LeaderID != 0},
+			Sharding: true, // there is nothing to configure until sharding exists
+		}},
+	}
+	if row, ok := in.Catalog.InstanceByRaftID(cat.LeaderID); ok {
+		in.Leader = row.Name
+	}
+	return in
+}
+
+// catalogChanged keeps the grants in step with the catalog and puts changes of grade on record.
+func (i *Instance) catalogChanged(c *core) func(uint64, []catalog.Change, *catalog.State) {
+	return func(_ uint64, changes []catalog.Change, view *catalog.State) {
+		for _, ch := range changes {
+			switch ch.Table {
+			case catalog.TableUser, catalog.TablePrivilege:
+				c.rights.Store(rightsOf(view))
+			case catalog.TableInstance:
+				i.gradeChanged(ch)
+			}
+		}
+	}
+}
+
+func (i *Instance) gradeChanged(ch catalog.Change) {
+	if ch.Old == nil || ch.New == nil {
+		return
+	}
+	old, err1 := catalog.ParseInstance(ch.Old)
+	row, err2 := catalog.ParseInstance(ch.New)
+	if errors.Join(err1, err2) != nil {
+		return
+	}
+	now := i.clock.Wall()
+	if old.Current != row.Current {
+		i.sink.Emit(event.GradeChanged{At: now, Instance: row.Name, From: old.Current, To: row.Current})
+	}
+	if old.Target != row.Target {
+		i.sink.Emit(event.GradeChanged{At: now, Instance: row.Name, From: old.Target, To: row.Target, Target: true})
+	}
+}

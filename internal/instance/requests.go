@@ -1,0 +1,356 @@
+package instance
+
+import (
+	"context"
+	"encoding/base64"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/access"
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/iproto/server"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/tuple"
+)
+
+// serviceUser is who instances are for each other; his password is the cookie. adminUser is who sits at the admin socket.
+const serviceUser = "pico_service"
+
+var adminUser = server.User{ID: catalog.AdminID, Name: "admin"}
+
+// batchBytesMax is the size of gathered statements from which on they are handed over before the drain ends.
+const batchBytesMax = 1 << 20
+
+// waiting answers clients before the database is there: who the instance is, and why it does not serve yet.
+type waiting struct{ i *Instance }
+
+// Execute answers what every state answers, and refuses the rest with the state.
+func (w *waiting) Execute(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+	if req.Type == iproto.TypeCall && string(req.Function) == procInstanceInfo {
+		return iproto.AppendData(out, req.Sync, 0, w.i.instanceInfo()), true
+	}
+	refusal := w.i.life.published().Refusal()
+	if refusal == nil {
+		refusal = errcode.New(errcode.Loading, w.i.life.published().State.String())
+	}
+	return iproto.AppendError(out, req.Sync, 0, refusal), true
+}
+
+// Flush has nothing to hand over.
+func (w *waiting) Flush(*server.Session) {}
+
+// SchemaVersion is 0 while there is no schema.
+func (w *waiting) SchemaVersion() uint64 { return 0 }
+
+// Closed has nothing to give back.
+func (w *waiting) Closed(*server.Session) {}
+
+// Credentials knows the users that need no catalog: the service user, and admin with a password that was just given.
+func (w *waiting) Credentials(user string) (server.Credential, bool) {
+	switch user {
+	case "guest":
+		return server.Credential{ID: catalog.GuestID, Name: user, ChapSHA1: iproto.HashPassword(nil), HasPassword: true}, true
+	case serviceUser:
+		return w.i.serviceCredential(), true
+	case "admin":
+		if p := w.i.child.AdminPassword(); !p.Empty() {
+			return server.Credential{ID: catalog.AdminID, Name: user, ChapSHA1: iproto.HashPassword(p.Reveal()), HasPassword: true}, true
+		}
+		return server.Credential{ID: catalog.AdminID, Name: user}, true
+	}
+	return server.Credential{}, false
+}
+
+func (i *Instance) serviceCredential() server.Credential {
+	return server.Credential{ID: catalog.ServiceID, Name: serviceUser, ChapSHA1: iproto.HashPassword(i.child.Cookie().Reveal()), HasPassword: true}
+}
+
+// backend executes requests on the running database.
+type backend struct {
+	i     *Instance
+	c     *core
+	procs map[string]procedure
+}
+
+func newBackend(i *Instance, c *core) *backend {
+	b := &backend{i: i, c: c}
+	b.procs = b.procedures()
+	return b
+}
+
+// session is what the backend keeps of a connection.
+type session struct {
+	reader *box.Reader
+	user   *box.User
+	batch  *replicaset.Batch
+	// bytes is the chunk into which the gathered statements are copied.
+	bytes []byte
+	taken int
+}
+
+func (b *backend) session(s *server.Session) *session {
+	ss, ok := s.Local.(*session)
+	if !ok {
+		ss = &session{reader: b.c.engine.NewReader(), user: &box.User{}}
+		s.Local = ss
+	}
+	u, rights := s.User(), b.c.rights.Load()
+	if ss.user.Name != u.Name || ss.user.ID != u.ID || ss.user.Rights != rights {
+		// A new value: statements on their way keep the one that they came with.
+		ss.user = &box.User{ID: u.ID, Name: u.Name, Rights: rights}
+	}
+	return ss
+}
+
+// Execute runs a request of a client.
+func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+	ss := b.session(s)
+	switch req.Type {
+	case iproto.TypeSelect:
+		return b.selectRows(ss, req, out), true
+	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
+		if req.SpaceID == dictionary.SpaceUser || req.SpaceID == dictionary.SpacePriv {
+			b.changeAccess(s, ss, req)
+			return out, false
+		}
+		b.gather(s, ss, req)
+		return out, false
+	case iproto.TypeCall, iproto.TypeCall16:
+		return b.call(s, ss, req, out)
+	}
+	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.UnknownRequestType, req.Type)), true
+}
+
+func (b *backend) selectRows(ss *session, req *iproto.Request, out []byte) []byte {
+	q := box.Query{SpaceID: req.SpaceID, IndexID: req.IndexID, Iterator: req.Iterator, Offset: req.Offset, Limit: req.Limit,
+		Key: req.Key, User: ss.user}
+	before := len(out)
+	schema := b.SchemaVersion()
+	out, mark := iproto.BeginData(out, req.Sync, schema)
+	out, n, err := ss.reader.Select(&q, out)
+	if err != nil {
+		return iproto.AppendError(out[:before], req.Sync, schema, errcode.Of(err))
+	}
+	return iproto.EndData(out, mark, uint32(n))
+}
+
+// gather copies a statement into the session's batch.
+func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
+	if ss.batch == nil {
+		ss.batch = &replicaset.Batch{Sink: s}
+	}
+	w := replicaset.Write{Sync: req.Sync, Schema: req.SchemaVersion, Statement: box.Statement{
+		Kind: kinds[req.Type], SpaceID: req.SpaceID, IndexID: req.IndexID, IndexBase: int(req.IndexBase), User: ss.user,
+		Key: ss.keep(req.Key), Tuple: ss.keep(req.Tuple), Ops: ss.keep(req.Ops),
+	}}
+	ss.batch.Writes = append(ss.batch.Writes, w)
+	if ss.taken >= batchBytesMax {
+		b.Flush(s)
+	}
+}
+
+var kinds = map[iproto.Type]box.Kind{
+	iproto.TypeInsert: box.Insert, iproto.TypeReplace: box.Replace, iproto.TypeUpdate: box.Update,
+	iproto.TypeUpsert: box.Upsert, iproto.TypeDelete: box.Delete,
+}
+
+const chunkBytes = 4 << 10
+
+// keep copies bytes of a request to where they live until the batch is answered.
+func (ss *session) keep(p []byte) []byte {
+	if len(p) == 0 {
+		return nil
+	}
+	if len(ss.bytes)+len(p) > cap(ss.bytes) {
+		ss.bytes = make([]byte, 0, max(len(p), min(2*cap(ss.bytes), 64<<10), chunkBytes))
+	}
+	at := len(ss.bytes)
+	ss.bytes = append(ss.bytes, p...)
+	ss.taken += len(p)
+	return ss.bytes[at:len(ss.bytes):len(ss.bytes)]
+}
+
+// Flush hands the gathered statements to the data group.
+func (b *backend) Flush(s *server.Session) {
+	ss, ok := s.Local.(*session)
+	if !ok || ss.batch == nil {
+		return
+	}
+	batch := ss.batch
+	ss.batch, ss.bytes, ss.taken = nil, nil, 0
+	if err := b.c.dataLoop.Submit([]*replicaset.Batch{batch}); err != nil {
+		b.refuse(batch, err)
+	}
+}
+
+func (b *backend) refuse(batch *replicaset.Batch, err error) {
+	var frames []byte
+	for _, w := range batch.Writes {
+		frames = iproto.AppendError(frames, w.Sync, b.SchemaVersion(), errcode.Of(err))
+	}
+	batch.Sink.Complete(frames)
+}
+
+// SchemaVersion is the version of the schema that readers see.
+func (b *backend) SchemaVersion() uint64 { return b.c.engine.PublishedSchema().Version }
+
+// Closed gives the session's reader back.
+func (b *backend) Closed(s *server.Session) {
+	if ss, ok := s.Local.(*session); ok {
+		ss.reader.Close()
+		s.Local = nil
+	}
+}
+
+// Credentials finds a user in the catalog.
+func (b *backend) Credentials(name string) (server.Credential, bool) {
+	if name == serviceUser {
+		return b.i.serviceCredential(), true
+	}
+	u, ok := b.c.catalog.View().UserByName(name)
+	if !ok || u.Type != catalog.TypeUser {
+		return server.Credential{}, false
+	}
+	c := server.Credential{ID: u.ID, Name: u.Name}
+	if hash, err := base64.StdEncoding.DecodeString(u.Auth.Data); err == nil && len(hash) == len(c.ChapSHA1) {
+		copy(c.ChapSHA1[:], hash)
+		c.HasPassword = true
+	}
+	return c, true
+}
+
+// accessTimeout bounds a change of users or grants.
+const accessTimeout = 10 * time.Second
+
+// changeAccess runs a statement on _user or _priv: an operation on the catalog, which takes its own way to disk.
+func (b *backend) changeAccess(s *server.Session, ss *session, req *iproto.Request) {
+	kept := *req
+	kept.Key, kept.Tuple, kept.Ops = clone(req.Key), clone(req.Tuple), clone(req.Ops)
+	user := ss.user
+	go func() {
+		row, err := b.runAccess(&kept, user)
+		b.auditAccess(s, user, &kept, err)
+		switch {
+		case err != nil:
+			s.Complete(iproto.AppendError(nil, kept.Sync, b.SchemaVersion(), errcode.Of(err)))
+		case row == nil:
+			s.Complete(iproto.AppendData(nil, kept.Sync, b.SchemaVersion()))
+		default:
+			s.Complete(iproto.AppendData(nil, kept.Sync, b.SchemaVersion(), row))
+		}
+	}()
+}
+
+func clone(p []byte) []byte { return append([]byte(nil), p...) }
+
+// runAccess returns the row that the client gets, nil for none.
+func (b *backend) runAccess(req *iproto.Request, user *box.User) ([]byte, error) {
+	sp := b.c.engine.PublishedSchema().Space(req.SpaceID)
+	if user.ID != sp.Owner && !user.Rights.Check(user.ID, access.Write, access.Space, sp.ID) {
+		return nil, errcode.NewAccessDenied("Write", "space", sp.Name, user.Name)
+	}
+	view := b.c.catalog.View()
+	kind, row, shown, err := b.accessRow(req, sp)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	ops, err := b.accessOps(view, kind, req.SpaceID, row)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
+	defer cancel()
+	for _, op := range ops {
+		if _, err := b.c.catalog.Propose(ctx, op); err != nil {
+			return nil, err
+		}
+	}
+	return shown, nil
+}
+
+func (b *backend) accessOps(view *catalog.State, kind catalog.RowKind, space uint32, row []byte) ([]catalog.Op, error) {
+	if space == dictionary.SpacePriv {
+		return catalog.OpsForPrivDML(view, kind, row)
+	}
+	id, err := rowID(row)
+	if err != nil {
+		return nil, err
+	}
+	return catalog.OpsForUserDML(view, kind, row, b.ownsSpaces(id))
+}
+
+func rowID(row []byte) (uint64, error) {
+	_, rest, err := msgpack.ReadArrayLen(row)
+	if err != nil {
+		return 0, errcode.New(errcode.InvalidMsgPack, "packet body")
+	}
+	id, _, err := msgpack.ReadUint(rest)
+	if err != nil {
+		return 0, errcode.New(errcode.FieldType, "1", "unsigned")
+	}
+	return id, nil
+}
+
+func (b *backend) ownsSpaces(user uint64) bool {
+	for _, sp := range b.c.engine.PublishedSchema().Spaces() {
+		if uint64(sp.Owner) == user && sp.ID >= dictionary.UserIDMin {
+			return true
+		}
+	}
+	return false
+}
+
+// accessRow turns a statement into the row that it makes or removes. A nil row is a statement that finds nothing.
+func (b *backend) accessRow(req *iproto.Request, sp *box.Space) (kind catalog.RowKind, row, shown []byte, err error) {
+	switch req.Type {
+	case iproto.TypeInsert:
+		return catalog.RowInsert, req.Tuple, req.Tuple, sp.Format.Validate(req.Tuple)
+	case iproto.TypeReplace:
+		return catalog.RowReplace, req.Tuple, req.Tuple, sp.Format.Validate(req.Tuple)
+	case iproto.TypeUpsert:
+		if err := sp.Format.Validate(req.Tuple); err != nil {
+			return 0, nil, nil, err
+		}
+		key := sp.Index(0).Def.ExtractKey(msgpack.AppendArrayHeader(nil, len(sp.Index(0).Def.Parts())), req.Tuple)
+		old, err := b.findRow(sp, 0, key)
+		if err != nil || old == nil {
+			return catalog.RowInsert, req.Tuple, nil, err
+		}
+		row, err = tuple.UpsertOps(nil, old, req.Ops, int(req.IndexBase), sp.Format)
+		return catalog.RowReplace, row, nil, err
+	}
+	old, err := b.findRow(sp, req.IndexID, req.Key)
+	if err != nil || old == nil {
+		return 0, nil, nil, err
+	}
+	if req.Type == iproto.TypeDelete {
+		return catalog.RowDelete, old, old, nil
+	}
+	row, err = tuple.Update(nil, old, req.Ops, int(req.IndexBase), sp.Format)
+	return catalog.RowReplace, row, row, err
+}
+
+// findRow finds a row of _user or _priv by a full key of a unique index.
+func (b *backend) findRow(sp *box.Space, index uint32, key []byte) ([]byte, error) {
+	ix := sp.Index(index)
+	if ix == nil {
+		return nil, errcode.New(errcode.NoSuchIndexID, index, sp.Name)
+	}
+	if !ix.Unique {
+		return nil, errcode.New(errcode.MoreThanOneTuple)
+	}
+	if n, _, err := msgpack.ReadArrayLen(key); err != nil || n != len(ix.Def.Parts()) {
+		return nil, errcode.New(errcode.ExactMatch, len(ix.Def.Parts()), n)
+	}
+	r := b.c.engine.NewReader()
+	defer r.Close()
+	row, n, err := r.Select(&box.Query{SpaceID: sp.ID, IndexID: index, Limit: 1, Key: key}, nil)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return row, nil
+}

@@ -1,0 +1,131 @@
+package iproto
+
+import (
+	"encoding/binary"
+
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// emptyArray stands for arguments that were not given.
+var emptyArray = []byte{0x90}
+
+// BeginRequest appends the length and header of a request; the caller appends the body map and ends with EndRequest.
+func BeginRequest(dst []byte, t Type, sync uint64) (out []byte, mark int) {
+	mark = len(dst)
+	dst = append(dst, 0xce, 0, 0, 0, 0, 0x82, byte(KeyType))
+	dst = msgpack.AppendUint(dst, uint64(t))
+	dst = append(dst, byte(KeySync))
+	return msgpack.AppendUint(dst, sync), mark
+}
+
+// EndRequest sets the length of the request that BeginRequest began at mark.
+func EndRequest(dst []byte, mark int) []byte {
+	binary.BigEndian.PutUint32(dst[mark+1:], uint32(len(dst)-mark-5))
+	return dst
+}
+
+// AppendPing appends a PING request.
+func AppendPing(dst []byte, sync uint64) []byte {
+	dst, mark := BeginRequest(dst, TypePing, sync)
+	return EndRequest(append(dst, 0x80), mark)
+}
+
+// AppendID appends an ID request that announces a protocol version and no features.
+func AppendID(dst []byte, sync, version uint64) []byte {
+	dst, mark := BeginRequest(dst, TypeID, sync)
+	dst = msgpack.AppendUint(append(dst, 0x82, byte(KeyVersion)), version)
+	return EndRequest(append(dst, byte(KeyFeatures), 0x90), mark)
+}
+
+// AppendAuth appends an AUTH request with a chap-sha1 scramble; a nil scramble becomes the empty tuple that logs guest
+// in.
+func AppendAuth(dst []byte, sync uint64, user string, scramble []byte) []byte {
+	dst, mark := BeginRequest(dst, TypeAuth, sync)
+	dst = msgpack.AppendStr(append(dst, 0x82, byte(KeyUser)), user)
+	dst = append(dst, byte(KeyTuple))
+	if scramble == nil {
+		return EndRequest(append(dst, 0x90), mark)
+	}
+	dst = msgpack.AppendStr(append(dst, 0x92), AuthChapSHA1)
+	return EndRequest(msgpack.AppendStrBytes(dst, scramble), mark)
+}
+
+// SelectArgs are the arguments of SELECT. Key is a MessagePack array with its header; nil means the empty one.
+type SelectArgs struct {
+	Space, Index, Iterator uint32
+	Offset, Limit          uint32
+	Key                    []byte
+}
+
+// AppendSelect appends a SELECT request.
+func AppendSelect(dst []byte, sync uint64, a SelectArgs) []byte {
+	dst, mark := BeginRequest(dst, TypeSelect, sync)
+	dst = msgpack.AppendUint(append(dst, 0x86, byte(KeySpaceID)), uint64(a.Space))
+	dst = msgpack.AppendUint(append(dst, byte(KeyIndexID)), uint64(a.Index))
+	dst = msgpack.AppendUint(append(dst, byte(KeyIterator)), uint64(a.Iterator))
+	dst = msgpack.AppendUint(append(dst, byte(KeyOffset)), uint64(a.Offset))
+	dst = msgpack.AppendUint(append(dst, byte(KeyLimit)), uint64(a.Limit))
+	return EndRequest(appendArray(append(dst, byte(KeyKey)), a.Key), mark)
+}
+
+// AppendInsert appends an INSERT (or, with TypeReplace, a REPLACE) request; tuple is an array with its header.
+func AppendInsert(dst []byte, t Type, sync uint64, space uint32, tuple []byte) []byte {
+	dst, mark := BeginRequest(dst, t, sync)
+	dst = msgpack.AppendUint(append(dst, 0x82, byte(KeySpaceID)), uint64(space))
+	return EndRequest(appendArray(append(dst, byte(KeyTuple)), tuple), mark)
+}
+
+// ChangeArgs are the arguments of UPDATE, UPSERT and DELETE. Key, Tuple and Ops are arrays with their headers; field
+// numbers in Ops count from IndexBase.
+type ChangeArgs struct {
+	Space, Index, IndexBase uint32
+	Key, Tuple, Ops         []byte
+}
+
+// AppendUpdate appends an UPDATE request of the tuple with the given key.
+func AppendUpdate(dst []byte, sync uint64, a ChangeArgs) []byte {
+	dst, mark := BeginRequest(dst, TypeUpdate, sync)
+	dst = msgpack.AppendUint(append(dst, 0x85, byte(KeySpaceID)), uint64(a.Space))
+	dst = msgpack.AppendUint(append(dst, byte(KeyIndexID)), uint64(a.Index))
+	dst = msgpack.AppendUint(append(dst, byte(KeyIndexBase)), uint64(a.IndexBase))
+	dst = appendArray(append(dst, byte(KeyKey)), a.Key)
+	return EndRequest(appendArray(append(dst, byte(KeyTuple)), a.Ops), mark)
+}
+
+// AppendUpsert appends an UPSERT request.
+func AppendUpsert(dst []byte, sync uint64, a ChangeArgs) []byte {
+	dst, mark := BeginRequest(dst, TypeUpsert, sync)
+	dst = msgpack.AppendUint(append(dst, 0x84, byte(KeySpaceID)), uint64(a.Space))
+	dst = msgpack.AppendUint(append(dst, byte(KeyIndexBase)), uint64(a.IndexBase))
+	dst = appendArray(append(dst, byte(KeyTuple)), a.Tuple)
+	return EndRequest(appendArray(append(dst, byte(KeyOps)), a.Ops), mark)
+}
+
+// AppendDelete appends a DELETE request of the tuple with the given key.
+func AppendDelete(dst []byte, sync uint64, a ChangeArgs) []byte {
+	dst, mark := BeginRequest(dst, TypeDelete, sync)
+	dst = msgpack.AppendUint(append(dst, 0x83, byte(KeySpaceID)), uint64(a.Space))
+	dst = msgpack.AppendUint(append(dst, byte(KeyIndexID)), uint64(a.Index))
+	return EndRequest(appendArray(append(dst, byte(KeyKey)), a.Key), mark)
+}
+
+// AppendCall appends a CALL request; args is an array with its header, nil means no arguments.
+func AppendCall(dst []byte, sync uint64, function string, args []byte) []byte {
+	dst, mark := BeginRequest(dst, TypeCall, sync)
+	dst = msgpack.AppendStr(append(dst, 0x82, byte(KeyFunction)), function)
+	return EndRequest(appendArray(append(dst, byte(KeyTuple)), args), mark)
+}
+
+// AppendEval appends an EVAL request; args is an array with its header, nil means no arguments.
+func AppendEval(dst []byte, sync uint64, expr string, args []byte) []byte {
+	dst, mark := BeginRequest(dst, TypeEval, sync)
+	dst = msgpack.AppendStr(append(dst, 0x82, byte(KeyExpr)), expr)
+	return EndRequest(appendArray(append(dst, byte(KeyTuple)), args), mark)
+}
+
+func appendArray(dst, array []byte) []byte {
+	if len(array) == 0 {
+		array = emptyArray
+	}
+	return append(dst, array...)
+}

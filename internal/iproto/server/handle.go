@@ -1,0 +1,147 @@
+package server
+
+import (
+	"bytes"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
+)
+
+// known reports whether a type of request is served, or refused with a reason of its own.
+func known(t iproto.Type) bool {
+	switch t {
+	case iproto.TypeSelect, iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeDelete,
+		iproto.TypeCall16, iproto.TypeAuth, iproto.TypeEval, iproto.TypeUpsert, iproto.TypeCall, iproto.TypeExecute,
+		iproto.TypeNop, iproto.TypePrepare, iproto.TypePing, iproto.TypeID:
+		return true
+	}
+	return false
+}
+
+// handle decodes one frame and answers it or passes it to the backend. full tells that as many requests are in flight
+// as are allowed.
+func (s *Session) handle(b Backend, payload, out []byte) (res []byte, full bool) {
+	req := &s.req
+	if err := s.guarded(iproto.DecodeRequest, payload); err != nil {
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), false
+	}
+	s.counts.add(&s.srv.counters, req.Type)
+	if req.SchemaVersion != 0 {
+		if e := checkSchema(req, b.SchemaVersion()); e != nil {
+			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), e), false
+		}
+	}
+	switch req.Type {
+	case iproto.TypePing, iproto.TypeNop:
+		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), false
+	case iproto.TypeSelect, iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeDelete,
+		iproto.TypeUpsert, iproto.TypeCall, iproto.TypeCall16:
+		return s.execute(b, out)
+	case iproto.TypeID:
+		return iproto.AppendIDReply(out, req.Sync, b.SchemaVersion(), protocolVersion, nil), false
+	case iproto.TypeAuth:
+		if e := s.login(b); e != nil {
+			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), e), false
+		}
+		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), false
+	}
+	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), notServed(req.Type)), false
+}
+
+// guarded decodes a frame into s.req. The decoder is the only code here whose panic does not end the process: its input
+// is foreign and it changes nothing.
+func (s *Session) guarded(decode func([]byte, *iproto.Request) error, payload []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.srv.counters.decodePanics.Add(1)
+			s.srv.log.Error("decoding a request panicked", "peer", s.peer, "panic", p)
+			err = errcode.New(errcode.InvalidMsgPack, "packet body")
+		}
+	}()
+	return decode(payload, &s.req)
+}
+
+// checkSchema refuses a request made for another schema. Tarantool 2.6 names the two versions the wrong way round, and
+// so does the table's text.
+func checkSchema(req *iproto.Request, current uint64) *errcode.Error {
+	if shown := uint64(uint32(current)); req.SchemaVersion != shown {
+		return errcode.New(errcode.WrongSchemaVersion, req.SchemaVersion, shown)
+	}
+	return nil
+}
+
+// notServed is the answer to types of requests without a handler.
+func notServed(t iproto.Type) *errcode.Error {
+	switch t {
+	case iproto.TypeEval:
+		return errcode.Newf(errcode.NotImplemented, "EVAL is not available in this version: there is no Lua yet")
+	case iproto.TypeExecute, iproto.TypePrepare:
+		return errcode.Newf(errcode.NotImplemented, "%s is not available in this version: there is no SQL yet",
+			iproto.TypeName(t))
+	}
+	return errcode.New(errcode.UnknownRequestType, t)
+}
+
+// execute passes a request to the backend.
+func (s *Session) execute(b Backend, out []byte) (res []byte, full bool) {
+	s.backend, s.used = s.current, true
+	res, done := b.Execute(s, &s.req, out)
+	if done {
+		return res, false
+	}
+	s.pending.Add(1)
+	return res, s.srv.gate.take()
+}
+
+// login checks an AUTH request and changes the session's user.
+func (s *Session) login(b Backend) *errcode.Error {
+	name := string(s.req.User)
+	cred, ok := b.Credentials(name)
+	e := s.verify(cred, ok)
+	event := AuthEvent{Session: s.id, Peer: s.peer, User: shown(s.req.User)}
+	if e != nil {
+		event.Err = e
+	} else {
+		s.SetUser(User{ID: cred.ID, Name: cred.Name})
+		if cred.ID != guest.ID {
+			s.authed = true
+		}
+	}
+	s.srv.opts.OnAuth(event)
+	return e
+}
+
+// verify decides about an AUTH request. The proof is computed for users who do not exist and for those without a
+// password too, so that all cost the same. Guest may come back with an empty tuple, or with the empty password, as long
+// as no password was set for it; nobody else gets in without a password.
+func (s *Session) verify(cred Credential, exists bool) *errcode.Error {
+	auth, errTuple := iproto.DecodeAuth(s.req.Tuple)
+	empty := iproto.HashPassword(nil)
+	open := exists && cred.ID == guest.ID && (!cred.HasPassword || cred.ChapSHA1 == empty)
+	stored, usable := s.srv.dummyHash, false
+	switch {
+	case open:
+		stored, usable = empty, true
+	case exists && cred.HasPassword && cred.ChapSHA1 != empty:
+		stored, usable = cred.ChapSHA1, true
+	}
+	proved := iproto.CheckScramble(auth.Scramble, s.salt, stored)
+	switch {
+	case !exists:
+		return errcode.New(errcode.NoSuchUser, shown(s.req.User))
+	case errTuple != nil:
+		return errcode.Of(errTuple)
+	case auth.Empty && open:
+		return nil
+	case auth.Empty:
+		return errcode.New(errcode.InvalidMsgPack, "authentication request body")
+	case !proved || !usable:
+		return errcode.Newf(iproto.CodeCredsMismatch, "Incorrect password supplied for user '%s'", shown(s.req.User))
+	}
+	return nil
+}
+
+// shown makes a foreign name fit for messages.
+func shown(name []byte) string {
+	return string(bytes.ToValidUTF8(name[:min(len(name), userTextBytesMax)], []byte("?")))
+}

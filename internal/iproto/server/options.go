@@ -1,0 +1,139 @@
+// Package server accepts connections of the binary protocol, decodes what comes in, answers what concerns the
+// connection itself (greeting, ping, id, auth) and passes the rest to a backend. Effects: network, goroutines, clock,
+// random salts. What a request does, and whether its user may do it, is decided by the backend.
+package server
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/iproto"
+)
+
+// Backend executes requests. Its methods are called on the goroutine of one connection, of many connections at a time.
+type Backend interface {
+	// Execute runs a decoded, complete request of one of the types SELECT, INSERT, REPLACE, UPDATE, DELETE, UPSERT,
+	// CALL and CALL_16. With done = true the reply has been appended to out and res is the extended slice. With
+	// done = false the backend has taken the request over: it has copied what it needs of req (whose bytes are reused
+	// after the return), res is out unchanged, and it calls s.Complete with exactly one final reply later, also if the
+	// session is closed by then.
+	Execute(s *Session, req *iproto.Request, out []byte) (res []byte, done bool)
+	// Flush ends a drain: requests of s that Execute gathered since the last Flush are to be handed over now. It comes
+	// after every run of Execute calls, before the connection waits for anything.
+	Flush(s *Session)
+	// SchemaVersion is the version that replies carry.
+	SchemaVersion() uint64
+	// Credentials returns what AUTH needs about a user; ok is false if there is no such user (a role is none).
+	Credentials(user string) (c Credential, ok bool)
+	// Closed tells that no further request of s will come to this backend: the connection has ended, or another backend
+	// has been set. Requests taken over are still to be completed. It is called once for each session that came with a
+	// request.
+	Closed(s *Session)
+}
+
+// Credential is what AUTH needs about a user.
+type Credential struct {
+	ID   uint32
+	Name string
+	// ChapSHA1 is sha1(sha1(password)).
+	ChapSHA1    [iproto.ScrambleBytes]byte
+	HasPassword bool
+}
+
+// AuthEvent is one AUTH request and how it ended.
+type AuthEvent struct {
+	Session uint64
+	Peer    string
+	User    string
+	// Err is nil for a login that was granted, else what the client was told.
+	Err error
+}
+
+// Options configure a Server.
+type Options struct {
+	// Backend must be set.
+	Backend Backend
+	// Version is announced in the greeting, "2.11.0" if empty.
+	Version string
+	// InstanceUUID is asked for the uuid in each greeting; nil means the zero uuid.
+	InstanceUUID func() string
+	Limits       Limits
+	Logger       *slog.Logger
+	// OnAuth, if set, is called after each AUTH request on the goroutine of its connection.
+	OnAuth func(AuthEvent)
+}
+
+// Limits bound what connections may take. Zero fields get the defaults.
+type Limits struct {
+	// FrameBytesPreAuth bounds a frame of a session that never logged in with a password (16 KiB).
+	FrameBytesPreAuth int
+	// FrameBytes bounds a frame of the others (64 MiB).
+	FrameBytes int
+	// InFlight is the number of requests taken over by the backend from which on no connection is read (768, as
+	// Tarantool's net_msg_max).
+	InFlight int
+	// QueueBytes bounds the finished replies that wait for a connection to be written; a connection that has more is
+	// cut (32 MiB).
+	QueueBytes int
+	// Connections is the number of connections from which on new ones are closed at once, those of ServeAs excepted
+	// (10,000).
+	Connections int
+	// WriteTimeout is how long a peer may take no bytes at all before it is cut (30 s).
+	WriteTimeout time.Duration
+	// PreAuthTimeout is how long a session that never logged in may take for its first request and for each frame that
+	// it has begun (10 s).
+	PreAuthTimeout time.Duration
+}
+
+const (
+	defaultVersion = "2.11.0"
+	zeroUUID       = "00000000-0000-0000-0000-000000000000"
+
+	// protocolVersion is what ID announces; no optional feature of it is served, so the list of features is empty.
+	protocolVersion = 4
+	// flushBytes is the size of gathered replies from which on they are written before the drain ends.
+	flushBytes = 64 << 10
+	// writeChunkBytes is how much one write call gets, so that progress of slow peers is seen.
+	writeChunkBytes = 256 << 10
+	// bufferBytes is the size of pooled buffers; larger ones are made as bytes arrive and not kept.
+	bufferBytes = 32 << 10
+	// lingerBytes and lingerTimeout bound how much is still read and thrown away after the last reply to a peer that
+	// broke the protocol, so that the reply is not lost in a reset.
+	lingerBytes   = 1 << 20
+	lingerTimeout = time.Second
+	// acceptPauseMax bounds the pause after a failed accept.
+	acceptPauseMax = time.Second
+	// userTextBytesMax bounds how much of a foreign user name is repeated in errors and events.
+	userTextBytesMax = 128
+)
+
+func (o Options) withDefaults() Options {
+	if o.Version == "" {
+		o.Version = defaultVersion
+	}
+	if o.InstanceUUID == nil {
+		o.InstanceUUID = func() string { return zeroUUID }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnAuth == nil {
+		o.OnAuth = func(AuthEvent) {}
+	}
+	l := &o.Limits
+	setDefault(&l.FrameBytesPreAuth, 16<<10)
+	setDefault(&l.FrameBytes, 64<<20)
+	setDefault(&l.InFlight, 768)
+	setDefault(&l.QueueBytes, 32<<20)
+	setDefault(&l.Connections, 10_000)
+	setDefault(&l.WriteTimeout, 30*time.Second)
+	setDefault(&l.PreAuthTimeout, 10*time.Second)
+	return o
+}
+
+func setDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}

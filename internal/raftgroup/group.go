@@ -1,0 +1,455 @@
+package raftgroup
+
+import (
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/invariant"
+)
+
+// Group is one replica's part in a replicated log. It belongs to one goroutine.
+type Group struct {
+	cfg Config
+	rn  *raft.RawNode
+	st  *storage
+
+	role         Role
+	term, leader uint64
+	vote         uint64
+	committed    uint64
+	applied      uint64
+	lastIndex    uint64
+	conf         *pb.ConfState
+	// lost counts acknowledged entries that the log of a lone voter no longer had at start.
+	lost uint64
+	// leading: the no-op of this leader's term is applied, so that the state machine holds all that came before.
+	leading      bool
+	transferring bool
+	ticks        int
+
+	queue     []*Write
+	committal *pb.Message
+	scratch   []Entry
+	proposed  bool
+	// dirty: something happened since the last Ready, so that there may be work. Ready always gives out all there is.
+	dirty bool
+}
+
+// raw is what of a Write only the library understands.
+type raw struct {
+	entries   []*pb.Entry
+	responses []*pb.Message
+}
+
+// New starts a group from a position and what the log holds after it. ErrLogShort if the log ends before what was
+// acknowledged and the replica is not the only voter; a lone voter goes on from what it has (see Lost).
+func New(cfg Config) (*Group, error) {
+	cfg = withDefaults(cfg)
+	st, err := newStorage(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{cfg: cfg, st: st, role: RoleFollower}
+	if err := g.restoreMembership(); err != nil {
+		return nil, err
+	}
+	hs := cfg.Restored.HardState
+	last, err := st.Term(st.last)
+	if err != nil {
+		return nil, fmt.Errorf("raftgroup: term of the last entry %d: %w", st.last, err)
+	}
+	if hs.Term < last {
+		hs.Term, hs.Vote = last, 0
+	}
+	hs.Commit = max(hs.Commit, cfg.Applied)
+	if hs.Commit > st.last {
+		if !g.Lone() {
+			return nil, fmt.Errorf("%w: it ends at %d, %d was acknowledged", ErrLogShort, st.last, hs.Commit)
+		}
+		g.lost, hs.Commit = hs.Commit-st.last, st.last
+	}
+	g.term, g.vote, g.committed, g.applied, g.lastIndex = hs.Term, hs.Vote, hs.Commit, cfg.Applied, st.last
+	st.hard = &pb.HardState{Term: new(hs.Term), Vote: new(hs.Vote), Commit: new(hs.Commit)}
+	g.dirty = true
+	g.rn, err = raft.NewRawNode(g.raftConfig())
+	if err != nil {
+		return nil, fmt.Errorf("raftgroup: %w", err)
+	}
+	return g, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if cfg.ElectionTicks == 0 {
+		cfg.ElectionTicks = electionTicksDefault
+	}
+	if cfg.HeartbeatTicks == 0 {
+		cfg.HeartbeatTicks = heartbeatTicksDefault
+	}
+	if cfg.TailBytes == 0 {
+		cfg.TailBytes = tailBytesDefault
+	}
+	if cfg.UncommittedBytesMax == 0 {
+		cfg.UncommittedBytesMax = uncommittedBytesDefault
+	}
+	cfg.Applied = max(cfg.Applied, cfg.Position.Index)
+	return cfg
+}
+
+func (g *Group) raftConfig() *raft.Config {
+	return &raft.Config{
+		ID: g.cfg.ID, ElectionTick: g.cfg.ElectionTicks, HeartbeatTick: g.cfg.HeartbeatTicks,
+		Storage: g.st, Applied: g.cfg.Applied, AsyncStorageWrites: true,
+		MaxSizePerMsg: messageBytesDefault, MaxCommittedSizePerReady: applyBytesDefault,
+		MaxUncommittedEntriesSize: g.cfg.UncommittedBytesMax,
+		MaxInflightMsgs:           inflightMessagesMax, MaxInflightBytes: inflightMessagesMax * messageBytesDefault,
+		CheckQuorum: true, PreVote: true, ReadOnlyOption: raft.ReadOnlySafe,
+		DisableProposalForwarding: true, StepDownOnRemoval: true,
+		Logger: logger{g.cfg.Log},
+	}
+}
+
+// newStorage places the entries on disk after the position.
+func newStorage(cfg *Config) (*storage, error) {
+	pos, res := cfg.Position, &cfg.Restored
+	st := &storage{
+		baseIndex: pos.Index, baseTerm: pos.Term, last: pos.Index, tailFirst: pos.Index + 1,
+		tailBytesMax: cfg.TailBytes, older: cfg.Older,
+		conf: &pb.ConfState{Voters: pos.Voters, Learners: pos.Learners},
+	}
+	if res.FirstIndex > res.LastIndex || res.LastIndex < pos.Index {
+		if cfg.Applied > st.last {
+			return nil, fmt.Errorf("raftgroup: index %d is applied, but the log ends at %d", cfg.Applied, st.last)
+		}
+		return st, nil
+	}
+	if res.FirstIndex > pos.Index+1 {
+		return nil, fmt.Errorf("raftgroup: the log begins at index %d, which does not follow the snapshot at %d",
+			res.FirstIndex, pos.Index)
+	}
+	invariant.Check(len(res.Terms) > 0 && res.Terms[0].Index <= res.FirstIndex, "raftgroup: terms do not cover the log")
+	st.terms = slices.Clone(res.Terms)
+	st.last, st.tailFirst = res.LastIndex, res.LastIndex+1
+	if res.FirstIndex <= pos.Index {
+		st.baseIndex, st.baseTerm = res.FirstIndex, res.Terms[0].Term
+		if term, err := st.Term(pos.Index); err != nil || term != pos.Term {
+			return nil, fmt.Errorf("raftgroup: the snapshot at index %d is of term %d, the log has term %d there",
+				pos.Index, pos.Term, term)
+		}
+	}
+	if cfg.Applied > st.last {
+		return nil, fmt.Errorf("raftgroup: index %d is applied, but the log ends at %d", cfg.Applied, st.last)
+	}
+	return st, nil
+}
+
+// restoreMembership brings the membership from the position to the applied index.
+func (g *Group) restoreMembership() error {
+	g.conf = g.st.conf
+	var later []Entry
+	for _, e := range g.cfg.Restored.ConfChanges {
+		if e.Index > g.cfg.Position.Index && e.Index <= g.cfg.Applied {
+			later = append(later, e)
+		}
+	}
+	if len(later) == 0 {
+		return nil
+	}
+	g.st.hard = &pb.HardState{}
+	scratch, err := raft.NewRawNode(&raft.Config{
+		ID: g.cfg.ID, ElectionTick: 2, HeartbeatTick: 1, Storage: g.st, MaxInflightMsgs: 1, Logger: logger{},
+	})
+	if err != nil {
+		return fmt.Errorf("raftgroup: %w", err)
+	}
+	for _, e := range later {
+		cc, err := decodeConfChange(e.Data)
+		if err != nil {
+			return fmt.Errorf("raftgroup: membership change at index %d: %w", e.Index, err)
+		}
+		g.conf = scratch.ApplyConfChange(cc)
+	}
+	g.st.conf = g.conf
+	return nil
+}
+
+// Lost is the number of acknowledged entries that were missing from the log of a lone voter at start.
+func (g *Group) Lost() uint64 { return g.lost }
+
+// Lone reports that this replica is the only voter, so that its own disk decides what is committed.
+func (g *Group) Lone() bool {
+	return len(g.conf.GetVoters()) == 1 && g.conf.GetVoters()[0] == g.cfg.ID && len(g.conf.GetVotersOutgoing()) == 0
+}
+
+// Tick tells that one tick of time has passed.
+func (g *Group) Tick() {
+	g.ticks++
+	g.dirty = true
+	g.rn.Tick()
+}
+
+// Campaign starts an election at once.
+func (g *Group) Campaign() error {
+	g.dirty = true
+	return g.rn.Campaign()
+}
+
+// Step takes a message of another replica. A restarted voter gives no vote during its first election timeout, because
+// it may have promised a leader a lease; a lone voter is exempt.
+func (g *Group) Step(m Message) error {
+	switch m.m.GetType() {
+	case pb.MsgSnap:
+		return errcode.New(errcode.NotImplemented, "installing a snapshot sent by a leader")
+	case pb.MsgVote, pb.MsgPreVote:
+		if g.ticks < g.cfg.ElectionTicks && !g.Lone() {
+			return nil
+		}
+	}
+	g.dirty = true
+	return g.rn.Step(m.m)
+}
+
+// TransferLeader asks this leader to hand over to another voter; proposals are refused until that ends.
+func (g *Group) TransferLeader(to uint64) {
+	g.transferring, g.dirty = true, true
+	g.rn.TransferLeader(to)
+}
+
+// ReadIndex asks for a linearizable read; context must be unique among all requests of the group's life.
+func (g *Group) ReadIndex(context []byte) {
+	g.dirty = true
+	g.rn.ReadIndex(context)
+}
+
+// ReportUnreachable tells that a message to a replica could not be sent.
+func (g *Group) ReportUnreachable(id uint64) {
+	g.dirty = true
+	g.rn.ReportUnreachable(id)
+}
+
+// Leading reports that this replica leads and has applied the no-op of its term, so that work may be computed on its
+// newest state and proposed.
+func (g *Group) Leading() bool {
+	if g.role != RoleLeader || !g.leading {
+		return false
+	}
+	if g.transferring {
+		g.transferring = g.rn.BasicStatus().LeadTransferee != 0
+	}
+	return !g.transferring
+}
+
+// Term is the newest term this replica has seen.
+func (g *Group) Term() uint64 { return g.term }
+
+// LastIndex is the index of the last entry, written or not. The next proposal gets the one after it, provided that Ready
+// had nothing more to give.
+func (g *Group) LastIndex() uint64 { return g.lastIndex }
+
+// Committed is the highest index known to be committed.
+func (g *Group) Committed() uint64 { return g.committed }
+
+// AppliedIndex is the highest index reported with Applied.
+func (g *Group) AppliedIndex() uint64 { return g.applied }
+
+// Propose appends an entry computed in this term; data is copied. It gets the index LastIndex()+1. Errors: not leader,
+// or dropped because too much is uncommitted; then nothing has happened.
+func (g *Group) Propose(data []byte) (index uint64, err error) {
+	if !g.Leading() {
+		return 0, NotLeader(g.leader)
+	}
+	g.dirty = true
+	if err := g.rn.Propose(data); err != nil {
+		return 0, errcode.New(errcode.ProposalDropped)
+	}
+	g.lastIndex++
+	g.proposed = true
+	return g.lastIndex, nil
+}
+
+// Ready gives out the work there is; false if there is none.
+func (g *Group) Ready() (Ready, bool) {
+	if !g.dirty || !g.rn.HasReady() {
+		g.dirty = false
+		return Ready{}, false
+	}
+	invariant.Check(g.committal == nil, "raftgroup: Ready before Applied")
+	g.dirty = false
+	rd := g.rn.Ready()
+	var out Ready
+	if rd.SoftState != nil {
+		out.Changed = g.setRole(rd.SoftState)
+	}
+	if hs := rd.HardState; hs != nil {
+		if hs.GetTerm() != g.term {
+			out.Changed = true
+			g.leading = false
+		}
+		g.term = hs.GetTerm()
+		g.committed = hs.GetCommit()
+	}
+	for _, rs := range rd.ReadStates {
+		out.ReadStates = append(out.ReadStates, ReadState{Index: rs.Index, Context: rs.RequestCtx})
+	}
+	for _, m := range rd.Messages {
+		switch m.GetTo() {
+		case raft.LocalAppendThread:
+			out.Write = g.newWrite(m, rd.HardState)
+		case raft.LocalApplyThread:
+			g.committal = m
+			out.Committed = g.convert(m.GetEntries())
+		default:
+			g.send(m)
+		}
+	}
+	return out, true
+}
+
+func (g *Group) setRole(ss *raft.SoftState) (changed bool) {
+	role := RoleFollower
+	switch {
+	case ss.RaftState == raft.StateLeader:
+		role = RoleLeader
+	case ss.RaftState != raft.StateFollower:
+		role = RoleCandidate
+	}
+	if role == g.role && ss.Lead == g.leader {
+		return false
+	}
+	if role != g.role {
+		g.leading, g.transferring = false, false
+	}
+	g.role, g.leader = role, ss.Lead
+	return true
+}
+
+// newWrite turns the library's append into a Write. One that has nothing to write (the commit index alone is not worth
+// it) is finished together with the last write before it, at once if there is none.
+func (g *Group) newWrite(m *pb.Message, hs *pb.HardState) *Write {
+	w := &Write{raw: raw{entries: m.GetEntries(), responses: m.GetResponses()}}
+	if n := len(w.raw.entries); n > 0 {
+		w.Entries = make([]Entry, n)
+		for i, e := range w.raw.entries {
+			w.Entries[i] = fromPB(e)
+		}
+		last := w.Entries[n-1].Index
+		invariant.Check(!g.proposed || last == g.lastIndex, "raftgroup: last entry is %d, expected %d", last, g.lastIndex)
+		g.lastIndex, g.proposed = last, false
+	}
+	if hs != nil && (hs.GetTerm() != g.termWritten() || hs.GetVote() != g.vote) {
+		w.HardState = &HardState{Term: hs.GetTerm(), Vote: hs.GetVote(), Commit: hs.GetCommit()}
+		g.vote = hs.GetVote()
+		g.st.hard = hs
+	}
+	if w.HardState != nil || len(w.Entries) > 0 {
+		g.queue = append(g.queue, w)
+		return w
+	}
+	if n := len(g.queue); n > 0 {
+		last := g.queue[n-1]
+		last.raw.responses = append(slices.Clip(last.raw.responses), w.raw.responses...)
+		return nil
+	}
+	g.deliver(w.raw.responses)
+	return nil
+}
+
+// termWritten is the term of the last hard state that was given out.
+func (g *Group) termWritten() uint64 { return g.st.hard.GetTerm() }
+
+// Persisted tells that the oldest write given out is durable (as far as the mode asks for it).
+func (g *Group) Persisted(w *Write) {
+	invariant.Check(len(g.queue) > 0 && g.queue[0] == w, "raftgroup: writes finished out of order")
+	g.queue[0] = nil
+	g.queue = g.queue[1:]
+	if len(g.queue) == 0 {
+		g.queue = nil
+	}
+	g.st.append(w.raw.entries)
+	g.deliver(w.raw.responses)
+	g.st.trim(g.applied)
+}
+
+func (g *Group) deliver(responses []*pb.Message) {
+	g.dirty = true
+	for _, m := range responses {
+		if m.GetTo() == g.cfg.ID {
+			// The library drops what is out of date by itself; an error here says no more than that.
+			_ = g.rn.Step(m)
+			continue
+		}
+		g.send(m)
+	}
+}
+
+func (g *Group) send(m *pb.Message) {
+	if g.cfg.Send != nil {
+		g.cfg.Send(Message{m})
+	}
+}
+
+func (g *Group) convert(entries []*pb.Entry) []Entry {
+	if cap(g.scratch) > 4096 {
+		g.scratch = nil
+	}
+	clear(g.scratch)
+	g.scratch = g.scratch[:0]
+	for _, e := range entries {
+		g.scratch = append(g.scratch, fromPB(e))
+	}
+	return g.scratch
+}
+
+// Applied tells that the committed entries of the last Ready have been applied.
+func (g *Group) Applied() {
+	m := g.committal
+	invariant.Check(m != nil, "raftgroup: Applied without committed entries")
+	g.committal = nil
+	last := m.GetEntries()[len(m.GetEntries())-1]
+	g.applied = last.GetIndex()
+	if g.role == RoleLeader && last.GetTerm() == g.term {
+		g.leading = true
+	}
+	g.deliver(m.GetResponses())
+	g.st.trim(g.applied)
+}
+
+// Compact forgets the entries up to index, which must be applied.
+func (g *Group) Compact(index uint64) {
+	invariant.Check(index <= g.applied, "raftgroup: compact to %d, applied is %d", index, g.applied)
+	g.st.compact(index)
+}
+
+// FirstIndex is the first entry that can still be had.
+func (g *Group) FirstIndex() uint64 { return g.st.baseIndex + 1 }
+
+// Status is this replica's view of the group.
+func (g *Group) Status() Status {
+	role := g.role
+	if role == RoleFollower && slices.Contains(g.conf.GetLearners(), g.cfg.ID) {
+		role = RoleLearner
+	}
+	return Status{
+		ID: g.cfg.ID, Role: role, Term: g.term, Committed: g.committed, Applied: g.applied, LastIndex: g.lastIndex,
+		LeaderID: g.leader, Voters: slices.Clone(g.conf.GetVoters()), Learners: slices.Clone(g.conf.GetLearners()),
+	}
+}
+
+func fromPB(e *pb.Entry) Entry {
+	out := Entry{Index: e.GetIndex(), Term: e.GetTerm(), Data: e.Data}
+	if e.GetType() != pb.EntryNormal {
+		out.Type = EntryConfChange
+	}
+	return out
+}
+
+func toPB(e *Entry) *pb.Entry {
+	out := &pb.Entry{Index: new(e.Index), Term: new(e.Term), Data: e.Data}
+	if e.Type == EntryConfChange {
+		out.Type = pb.EntryConfChangeV2.Enum()
+	}
+	return out
+}

@@ -1,0 +1,41 @@
+package raftgroup
+
+import (
+	"fmt"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Message goes from one replica of a group to another. Its bytes are the library's; they carry no group, cluster or
+// epoch, which the transport adds and checks.
+type Message struct{ m *pb.Message }
+
+// From is the sender's raft id.
+func (m Message) From() uint64 { return m.m.GetFrom() }
+
+// To is the receiver's raft id.
+func (m Message) To() uint64 { return m.m.GetTo() }
+
+// Term is the sender's term, 0 for messages without one.
+func (m Message) Term() uint64 { return m.m.GetTerm() }
+
+// Kind names the message for logs and counters, for example "MsgApp".
+func (m Message) Kind() string { return m.m.GetType().String() }
+
+// Append appends the message's bytes to dst.
+func (m Message) Append(dst []byte) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(dst, m.m)
+}
+
+// DecodeMessage reads the bytes of a message from another replica.
+func DecodeMessage(b []byte) (Message, error) {
+	m := new(pb.Message)
+	if err := proto.Unmarshal(b, m); err != nil {
+		return Message{}, fmt.Errorf("raftgroup: decode message: %w", err)
+	}
+	if m.GetFrom() == 0 || m.GetTo() == 0 {
+		return Message{}, fmt.Errorf("raftgroup: message without sender or receiver")
+	}
+	return Message{m}, nil
+}

@@ -1,0 +1,171 @@
+// Package raftgroup is one replicated log: a raft state machine (go.etcd.io/raft/v3, RawNode) wrapped so that nobody else
+// sees its types, together with the part of the log that is kept in memory. It says what to write, what to send and what
+// is committed. Pure: time comes as Tick, messages as Step, finished writes as Persisted; older entries are read through
+// a function of the caller. One exemption: the library draws election timeouts from crypto/rand.
+//
+// What an entry means is not decided here (package replicaset, package catalog), nor how it reaches the disk
+// (raftgroup/wal) or when (raftgroup/runner).
+package raftgroup
+
+import (
+	"errors"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+)
+
+// EntryType tells what the bytes of an entry are.
+type EntryType uint8
+
+const (
+	// EntryNormal carries bytes of the state machine above; empty bytes are the no-op that begins a leader's term.
+	EntryNormal EntryType = 0
+	// EntryConfChange carries a change of the group's membership, see DecodeConfChange.
+	EntryConfChange EntryType = 1
+)
+
+// Entry is one entry of the log. Data must not be changed.
+type Entry struct {
+	Index, Term uint64
+	Type        EntryType
+	Data        []byte
+}
+
+// HardState is what a replica must not forget: the newest term it has seen, its vote in that term (0: none), and the
+// highest index it knows to be committed. Term and vote are durable before anything is said that depends on them;
+// Commit may lag.
+type HardState struct {
+	Term, Vote, Commit uint64
+}
+
+// Position is a place in the log with the membership at that place: what a snapshot of the state machine stands for.
+// A group is bootstrapped from a position without any entries before it.
+type Position struct {
+	Index, Term      uint64
+	Voters, Learners []uint64
+}
+
+// TermRun says that the entries from Index on, up to the next run, have this Term.
+type TermRun struct {
+	Index, Term uint64
+}
+
+// Restored is what a log on disk gives back at start.
+type Restored struct {
+	HardState HardState
+	// FirstIndex and LastIndex bound the entries on disk; FirstIndex > LastIndex means none.
+	FirstIndex, LastIndex uint64
+	// Terms covers FirstIndex to LastIndex.
+	Terms []TermRun
+	// ConfChanges are the membership entries among them, in order.
+	ConfChanges []Entry
+}
+
+// Role is what a replica is in its group.
+type Role string
+
+const (
+	RoleFollower  Role = "follower"
+	RoleCandidate Role = "candidate"
+	RoleLeader    Role = "leader"
+	RoleLearner   Role = "learner"
+)
+
+// Status is a replica's view of its group.
+type Status struct {
+	ID                 uint64
+	Role               Role
+	Term               uint64
+	Committed, Applied uint64
+	LastIndex          uint64
+	// LeaderID is 0 while no leader is known.
+	LeaderID         uint64
+	Voters, Learners []uint64
+}
+
+// Level grades a line of the library's own log.
+type Level uint8
+
+const (
+	LevelDebug Level = iota
+	LevelInfo
+	LevelWarn
+	LevelError
+)
+
+// Defaults of Config.
+const (
+	electionTicksDefault    = 10
+	heartbeatTicksDefault   = 2
+	tailBytesDefault        = 8 << 20
+	messageBytesDefault     = 1 << 20
+	applyBytesDefault       = 16 << 20
+	inflightMessagesMax     = 256
+	uncommittedBytesDefault = 256 << 20
+)
+
+// Config of a group.
+type Config struct {
+	// ID of this replica, never 0.
+	ID uint64
+	// Position the group starts from: of the newest snapshot, or of the bootstrap.
+	Position Position
+	// Applied is the last index the state machine holds; 0 means Position.Index. Entries above it are given out again.
+	Applied uint64
+	// Restored is what the log on disk holds.
+	Restored Restored
+	// Older reads entries [lo, hi) that are no longer in memory, at least one and about bytesMax bytes. ErrCompacted if
+	// they are gone. Nil: entries that leave memory are gone (a log that is kept in memory only).
+	Older func(lo, hi, bytesMax uint64) ([]Entry, error)
+	// ElectionTicks (10) and HeartbeatTicks (2) are counted in calls of Tick.
+	ElectionTicks, HeartbeatTicks int
+	// TailBytes (8 MiB) bounds the written entries that are kept in memory.
+	TailBytes uint64
+	// UncommittedBytesMax (256 MiB): above it Propose is refused.
+	UncommittedBytesMax uint64
+	// Send hands a message to the transport; it must not block. Nil: messages are dropped (a group of one voter has none).
+	Send func(Message)
+	// Log receives the library's log lines. Nil: none.
+	Log func(level Level, text string)
+}
+
+// Write is one thing to put on disk. Writes are made durable in the order in which they were given out, then given back
+// with Persisted in the same order.
+type Write struct {
+	// HardState, if not nil, is synced in every mode before Persisted.
+	HardState *HardState
+	// Entries follow each other. If the first one's index is not above the log's last, the log is cut there first.
+	Entries []Entry
+
+	raw raw
+}
+
+// ReadState answers ReadIndex: when Index is applied, the read marked by Context is linearizable.
+type ReadState struct {
+	Index   uint64
+	Context []byte
+}
+
+// Ready is the work a group has at one moment.
+type Ready struct {
+	// Write is nil if nothing need be written.
+	Write *Write
+	// Committed entries are applied in order, then Applied is called, before the next Ready. The slice is reused.
+	Committed  []Entry
+	ReadStates []ReadState
+	// Changed reports that role, term or leader are others than before.
+	Changed bool
+}
+
+// ErrCompacted says that entries are no longer in the log.
+var ErrCompacted = errors.New("raftgroup: entries are compacted away")
+
+// ErrLogShort says that the log on disk ends before an index that this replica had acknowledged.
+var ErrLogShort = errors.New("raftgroup: the log ends before an acknowledged entry")
+
+// NotLeader is the error for work that only the leader does; leader 0 means unknown.
+func NotLeader(leader uint64) error {
+	if leader == 0 {
+		return errcode.New(errcode.NotALeader, "no leader is known")
+	}
+	return errcode.Newf(errcode.NotALeader, "Not a leader: the leader has raft id %d", leader)
+}

@@ -1,0 +1,166 @@
+package runner
+
+import (
+	"errors"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+	"github.com/lycosadb/lycosa/internal/sys"
+)
+
+// mergeBytesMax bounds what several waiting writes become as one record.
+const mergeBytesMax = 8 << 20
+
+// order is what the loop asks of the disk: a write, or, with write nil, to look after room and the commit mark.
+type order struct {
+	write *raftgroup.Write
+	// mark asks for the commit mark of an idle log.
+	mark bool
+}
+
+// outcome is what the disk answers. written is how many writes, in order, are durable now.
+type outcome struct {
+	written int
+	full    bool
+	// tended: the order without a write is done.
+	tended bool
+	err    error
+}
+
+// disk owns the log on its own goroutine.
+type disk struct {
+	log      *wal.Log
+	retry    time.Duration
+	orders   chan order
+	outcomes chan outcome
+	quit     chan struct{}
+	ended    chan struct{}
+}
+
+func startDisk(log *wal.Log, retry time.Duration) *disk {
+	d := &disk{
+		log:   log,
+		retry: retry,
+		// One place more than writes can be in flight: for the order without a write.
+		orders: make(chan order, writesInFlightMax+1),
+		// Each order has at most two outcomes: that the disk is full, and its end.
+		outcomes: make(chan outcome, 2*(writesInFlightMax+1)),
+		quit:     make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+	go d.run()
+	return d
+}
+
+func (d *disk) run() {
+	defer close(d.ended)
+	var next order
+	for have := false; ; {
+		if !have {
+			select {
+			case next = <-d.orders:
+			case <-d.quit:
+				return
+			}
+		}
+		o := next
+		have = false
+		var err error
+		if o.write == nil {
+			err = d.tend(o)
+		} else {
+			next, have, err = d.write(o.write)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// tend looks after an idle log.
+func (d *disk) tend(o order) error {
+	err := d.log.EnsureRoom()
+	if err == nil && o.mark {
+		err = d.log.Mark()
+	}
+	if errors.Is(err, sys.ErrDiskFull) {
+		err = nil
+	}
+	d.outcomes <- outcome{full: d.log.Full(), tended: true, err: err}
+	return err
+}
+
+// write puts a write and those that wait behind it on disk as one record. An order that could not be merged is handed
+// back.
+func (d *disk) write(w *raftgroup.Write) (next order, have bool, err error) {
+	b := wal.Batch{HardState: w.HardState, Entries: w.Entries}
+	written := 1
+	next, have = d.merge(&b, &written)
+	if err = d.log.Append(b); errors.Is(err, sys.ErrDiskFull) {
+		err = d.again(b)
+	}
+	d.outcomes <- outcome{written: written, full: d.log.Full(), err: err}
+	return next, have, err
+}
+
+// merge adds the writes that are waiting already to the batch, as long as their entries follow.
+func (d *disk) merge(b *wal.Batch, written *int) (next order, have bool) {
+	size := 0
+	for i := range b.Entries {
+		size += len(b.Entries[i].Data)
+	}
+	own := false
+	for size < mergeBytesMax {
+		select {
+		case next = <-d.orders:
+		default:
+			return order{}, false
+		}
+		w := next.write
+		if w == nil || !follows(b.Entries, w.Entries) {
+			return next, true
+		}
+		if !own {
+			// The first write's slice is the group's: it is not appended to.
+			b.Entries = append(make([]raftgroup.Entry, 0, len(b.Entries)+len(w.Entries)+8), b.Entries...)
+			own = true
+		}
+		for i := range w.Entries {
+			size += len(w.Entries[i].Data)
+		}
+		b.Entries = append(b.Entries, w.Entries...)
+		if w.HardState != nil {
+			b.HardState = w.HardState
+		}
+		*written++
+	}
+	return order{}, false
+}
+
+func follows(before, after []raftgroup.Entry) bool {
+	return len(before) == 0 || len(after) == 0 || after[0].Index == before[len(before)-1].Index+1
+}
+
+// again tries at intervals until there is space or the loop ends. Term and vote need not wait: the log keeps a
+// reserve for them.
+func (d *disk) again(b wal.Batch) error {
+	d.outcomes <- outcome{full: true}
+	if b.HardState != nil && len(b.Entries) > 0 {
+		if err := d.log.Append(wal.Batch{HardState: b.HardState}); err != nil && !errors.Is(err, sys.ErrDiskFull) {
+			return err
+		}
+	}
+	ticker := time.NewTicker(d.retry)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-d.quit:
+			return wal.ErrClosed
+		case <-ticker.C:
+		}
+		if err := d.log.Append(b); !errors.Is(err, sys.ErrDiskFull) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,377 @@
+package runner
+
+import (
+	"errors"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/invariant"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+	"github.com/lycosadb/lycosa/internal/sys"
+)
+
+// pendingEntry is an entry that Run made and that is not committed yet.
+type pendingEntry struct {
+	index, term uint64
+	bytes       int
+}
+
+// pending is the queue of such entries, oldest first.
+type pending struct {
+	entries []pendingEntry
+	head    int
+	bytes   int
+}
+
+func (p *pending) empty() bool          { return p.head == len(p.entries) }
+func (p *pending) first() *pendingEntry { return &p.entries[p.head] }
+func (p *pending) clear()               { *p = pending{entries: p.entries[:0]} }
+
+func (p *pending) push(e pendingEntry) {
+	p.entries = append(p.entries, e)
+	p.bytes += e.bytes
+}
+
+func (p *pending) pop() {
+	p.bytes -= p.entries[p.head].bytes
+	if p.head++; p.head == len(p.entries) {
+		p.entries, p.head = p.entries[:0], 0
+	}
+}
+
+// run is the loop's goroutine.
+func (l *Loop[R]) run() {
+	defer close(l.done)
+	defer close(l.disk.quit)
+	l.publish()
+	l.drain()
+	if l.cfg.Group.Lone() {
+		// A refusal to campaign is the library's log line; the next election timeout tries again.
+		_ = l.cfg.Group.Campaign()
+	}
+	l.tend()
+	ticker := time.NewTicker(l.cfg.Tick)
+	defer ticker.Stop()
+	stop := l.stop
+	for {
+		l.drive()
+		if l.stopping && l.idle() {
+			return
+		}
+		select {
+		case <-l.wake:
+		case o := <-l.disk.outcomes:
+			l.finished(o)
+		case <-ticker.C:
+			l.tick()
+		case m := <-l.inbox:
+			// A message that the group does not take is one of a stranger or of the past.
+			_ = l.cfg.Group.Step(m)
+		case call := <-l.calls:
+			call()
+		case <-stop:
+			stop = nil
+			l.beginStop()
+		case <-l.force:
+			l.abort(errcode.New(errcode.UnknownOutcome, "the instance stopped"))
+			return
+		}
+	}
+}
+
+func (l *Loop[R]) beginStop() {
+	l.stopping = true
+	l.mu.Lock()
+	if !l.poisoned {
+		l.refusal = errShutdown()
+	}
+	l.mu.Unlock()
+}
+
+// idle reports that nothing is under way.
+func (l *Loop[R]) idle() bool {
+	return l.poisoned || (l.pending.empty() && len(l.writes) == 0 && !l.tending)
+}
+
+// drive works until nothing more can be done without news.
+func (l *Loop[R]) drive() {
+	for {
+		l.drain()
+		if !l.runBatch() {
+			break
+		}
+	}
+	if !l.poisoned {
+		l.refuseQueued()
+	}
+}
+
+// drain does what the group has to do.
+func (l *Loop[R]) drain() {
+	g := l.cfg.Group
+	worked := false
+	for !l.poisoned {
+		rd, ok := g.Ready()
+		if !ok {
+			break
+		}
+		worked = true
+		if rd.Write != nil {
+			l.writes = append(l.writes, rd.Write)
+			l.feedDisk()
+		}
+		if len(rd.Committed) > 0 {
+			l.apply(rd.Committed)
+		}
+		if rd.Changed {
+			l.changed()
+		}
+	}
+	if worked {
+		l.committed.Store(g.Committed())
+		l.applied.Store(g.AppliedIndex())
+		l.last.Store(g.LastIndex())
+		l.cfg.Log.NoteCommit(g.AppliedIndex())
+	}
+}
+
+// feedDisk hands waiting writes to the disk as far as it takes them without blocking. A write that needs no sync is done
+// here at once: handing it over would cost more.
+func (l *Loop[R]) feedDisk() {
+	for l.handed < min(len(l.writes), writesInFlightMax) && !l.poisoned {
+		w := l.writes[l.handed]
+		if l.handed == 0 && w.HardState == nil && l.cfg.Log.Mode() != wal.SyncFsync && !l.full {
+			err := l.cfg.Log.Append(wal.Batch{Entries: w.Entries})
+			if err == nil {
+				l.persisted(1)
+				continue
+			}
+			if !errors.Is(err, sys.ErrDiskFull) {
+				l.poison(err)
+				return
+			}
+		}
+		l.disk.orders <- order{write: w}
+		l.handed++
+	}
+}
+
+// persisted tells the group that its n oldest writes are durable.
+func (l *Loop[R]) persisted(n int) {
+	for _, w := range l.writes[:n] {
+		l.cfg.Group.Persisted(w)
+	}
+	rest := copy(l.writes, l.writes[n:])
+	clear(l.writes[rest:])
+	l.writes = l.writes[:rest]
+}
+
+// apply gives committed entries to the machine. An entry that was run here and is committed as it was counts as such even
+// if leadership is gone by now.
+func (l *Loop[R]) apply(entries []raftgroup.Entry) {
+	g, m := l.cfg.Group, l.cfg.Machine
+	for i := range entries {
+		e := &entries[i]
+		if !l.pending.empty() && l.pending.first().index == e.Index {
+			if l.pending.first().term == e.Term {
+				l.pending.pop()
+				m.Commit(e.Index)
+				continue
+			}
+			l.abort(errLeadershipLost())
+		}
+		invariant.Check(l.pending.empty() || l.pending.first().index > e.Index, "runner: entry %d passed over", e.Index)
+		if e.Type == raftgroup.EntryConfChange {
+			m.Apply(e.Index, e.Term, nil)
+			m.ConfChanged(g.ApplyConfChange(*e))
+			l.publish()
+			continue
+		}
+		m.Apply(e.Index, e.Term, e.Data)
+	}
+	g.Applied()
+}
+
+func errLeadershipLost() error {
+	return errcode.New(errcode.UnknownOutcome, "leadership was lost before the entry was committed")
+}
+
+// changed follows a change of role, term or leader.
+func (l *Loop[R]) changed() {
+	g := l.cfg.Group
+	s := g.Status()
+	if !l.pending.empty() && (s.Role != raftgroup.RoleLeader || s.Term != l.pending.first().term) {
+		l.abort(errLeadershipLost())
+	}
+	l.publish()
+}
+
+// abort voids everything that was run and is not committed.
+func (l *Loop[R]) abort(err error) {
+	if l.pending.empty() {
+		return
+	}
+	from := l.pending.first().index
+	l.pending.clear()
+	l.cfg.Machine.Abort(from, err)
+}
+
+// publish makes the status visible and tells OnStatus.
+func (l *Loop[R]) publish() {
+	s := l.cfg.Group.Status()
+	l.committed.Store(s.Committed)
+	l.applied.Store(s.Applied)
+	l.last.Store(s.LastIndex)
+	l.status.Store(&s)
+	if l.cfg.OnStatus != nil {
+		l.cfg.OnStatus(s)
+	}
+}
+
+// runBatch runs and proposes one batch of what is queued; false if there is nothing to run or no leave to run it.
+func (l *Loop[R]) runBatch() bool {
+	g := l.cfg.Group
+	if l.poisoned || l.full || l.stopping || len(l.writes) >= writesInFlightMax || l.pending.bytes > pendingBytesMax {
+		return false
+	}
+	if !g.Leading() || !l.takeQueue() {
+		return false
+	}
+	reqs := l.batch[l.batchAt:min(len(l.batch), l.batchAt+batchRequestsMax)]
+	l.batchAt += len(reqs)
+	index, term := g.LastIndex()+1, g.Term()
+	entry := l.cfg.Machine.Run(index, term, reqs)
+	clear(reqs)
+	if entry == nil {
+		return true
+	}
+	invariant.Check(len(entry) > 0, "runner: Run made an empty entry for index %d", index)
+	at, err := g.Propose(entry)
+	if err != nil {
+		l.cfg.Machine.Abort(index, err)
+		return true
+	}
+	invariant.Check(at == index, "runner: entry %d got index %d", index, at)
+	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry)})
+	return true
+}
+
+// takeQueue makes l.batch[l.batchAt:] the oldest requests that wait; false if there are none.
+func (l *Loop[R]) takeQueue() bool {
+	if l.batchAt < len(l.batch) {
+		return true
+	}
+	l.batch, l.batchAt = l.batch[:0], 0
+	l.mu.Lock()
+	l.batch, l.queue = l.queue, l.batch
+	l.mu.Unlock()
+	return len(l.batch) > 0
+}
+
+// refuseQueued gives back what waits in vain: this replica does not lead, or the disk is full. A lone voter that has not
+// elected itself yet, and a leader whose no-op is not applied yet, keep it waiting.
+func (l *Loop[R]) refuseQueued() {
+	g := l.cfg.Group
+	switch {
+	case l.full:
+		l.refuse(l.diskFullError())
+	case l.stopping:
+		l.refuse(errShutdown())
+	case g.Lone() || l.status.Load().Role == raftgroup.RoleLeader:
+	default:
+		l.refuse(raftgroup.NotLeader(l.status.Load().LeaderID))
+	}
+}
+
+func (l *Loop[R]) refuse(err error) {
+	for l.takeQueue() {
+		reqs := l.batch[l.batchAt:]
+		l.batchAt = len(l.batch)
+		l.cfg.Machine.Refuse(reqs, err)
+		clear(reqs)
+	}
+}
+
+func (l *Loop[R]) diskFullError() error { return errcode.New(errcode.DiskFull, l.cfg.Name) }
+
+func errShutdown() error { return errcode.Newf(errcode.Shutdown, "The instance is shutting down") }
+
+// finished takes what the disk has done.
+func (l *Loop[R]) finished(o outcome) {
+	if l.poisoned {
+		return
+	}
+	if o.err != nil {
+		l.poison(o.err)
+		return
+	}
+	l.persisted(o.written)
+	l.handed -= o.written
+	if o.tended {
+		l.tending = false
+	}
+	l.setFull(o.full)
+	l.feedDisk()
+}
+
+func (l *Loop[R]) setFull(full bool) {
+	if full == l.full {
+		return
+	}
+	l.full = full
+	l.mu.Lock()
+	if l.refusal = nil; full {
+		l.refusal = l.diskFullError()
+	}
+	if l.stopping {
+		l.refusal = errShutdown()
+	}
+	l.mu.Unlock()
+	if full {
+		l.cfg.Logger.Error("disk full: writes are refused", "group", l.cfg.Name)
+	} else {
+		l.cfg.Logger.Info("disk has space again: writes go on", "group", l.cfg.Name)
+	}
+	if l.cfg.OnDiskFull != nil {
+		l.cfg.OnDiskFull(full)
+	}
+}
+
+// poison ends all acknowledging.
+func (l *Loop[R]) poison(err error) {
+	l.poisoned = true
+	reason := errcode.New(errcode.Poisoned, err.Error())
+	l.mu.Lock()
+	l.refusal = reason
+	l.mu.Unlock()
+	unknown := errcode.New(errcode.UnknownOutcome, "the log could not be written")
+	unknown.Cause = reason
+	l.abort(unknown)
+	l.refuse(reason)
+	l.cfg.Logger.Error("log poisoned: nothing is acknowledged any more", "group", l.cfg.Name, "error", err)
+	if l.cfg.OnPoison != nil && !errors.Is(err, wal.ErrClosed) {
+		l.cfg.OnPoison(err)
+	}
+}
+
+// tick moves the group's time, and looks after room on disk: at each tick, but a full disk is asked at intervals.
+func (l *Loop[R]) tick() {
+	if l.poisoned {
+		return
+	}
+	l.cfg.Group.Tick()
+	l.sinceTend += l.cfg.Tick
+	if !l.full || l.sinceTend >= l.cfg.RetryInterval {
+		l.tend()
+	}
+}
+
+// tend has the disk prepare room and, if nothing is under way, write the commit mark.
+func (l *Loop[R]) tend() {
+	if l.tending || l.poisoned || l.stopping {
+		return
+	}
+	l.tending, l.sinceTend = true, 0
+	l.disk.orders <- order{mark: len(l.writes) == 0 && l.pending.empty()}
+}

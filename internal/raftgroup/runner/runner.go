@@ -1,0 +1,238 @@
+// Package runner drives a raft group: one goroutine owns the group and the state machine above it, a second one the disk.
+// While one batch is being synced the next one is run and proposed, so that group commit comes free. Effects: goroutines,
+// a ticker, and the log through package wal. What a batch means is decided by the Machine; what is committed by package
+// raftgroup.
+package runner
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+)
+
+// Machine is the state machine above the log. All its methods are called on the loop's goroutine and must not block.
+type Machine[R any] interface {
+	// Run executes requests on the newest state, as leader of term, and returns the entry that will be at index; nil means
+	// that there is nothing to write, and the index is used again. The slice of requests is valid during the call only; the
+	// entry's bytes are copied before Run is called again.
+	Run(index, term uint64, requests []R) (entry []byte)
+	// Commit tells that the entry Run made for index is committed: make it visible, answer.
+	Commit(index uint64)
+	// Apply gives a committed entry that was not Run here or was aborted since. Every index is given exactly once, in order,
+	// to Commit or to Apply; entry is empty for the no-op of a new leader and for changes of membership.
+	Apply(index, term uint64, entry []byte)
+	// Abort tells that all entries made by Run from index `from` on, which are not committed yet, are void here: undo them
+	// and answer with err. Their outcome may be unknown (they come back by Apply if another leader commits them).
+	Abort(from uint64, err error)
+	// Refuse gives back requests that were not run, with the reason.
+	Refuse(requests []R, err error)
+	// ConfChanged tells that the membership has changed.
+	ConfChanged(status raftgroup.Status)
+}
+
+// Config of a loop. Log, Group and Machine must be given.
+type Config[R any] struct {
+	Log     *wal.Log
+	Group   *raftgroup.Group
+	Machine Machine[R]
+	// Name of the group, for errors and logs.
+	Name string
+	// Tick is the length of a tick of the group, 100 ms unless given.
+	Tick time.Duration
+	// RetryInterval is how often a full disk is asked again, 1 s unless given.
+	RetryInterval time.Duration
+	// QueueMax bounds the requests that wait, 65,536 unless given.
+	QueueMax int
+	Logger   *slog.Logger
+	// OnStatus is called on the loop's goroutine when role, term, leader or membership changed.
+	OnStatus func(raftgroup.Status)
+	// OnPoison is called once, on the loop's goroutine, when the log could not be written. Nothing is acknowledged
+	// afterwards.
+	OnPoison func(error)
+	// OnDiskFull is called on the loop's goroutine when the disk becomes full and when there is space again.
+	OnDiskFull func(full bool)
+}
+
+const (
+	tickDefault     = 100 * time.Millisecond
+	queueMaxDefault = 65536
+	// batchRequestsMax bounds the requests given to one Run.
+	batchRequestsMax = 4096
+	// writesInFlightMax bounds the writes given to the disk and not yet finished.
+	writesInFlightMax = 4
+	// pendingBytesMax bounds the entries that were run and are not committed.
+	pendingBytesMax      = 64 << 20
+	retryIntervalDefault = time.Second
+	// inboxMax bounds the messages of other replicas and the calls that wait.
+	inboxMax = 1024
+)
+
+// Loop is a running group.
+type Loop[R any] struct {
+	cfg Config[R]
+
+	// mu guards queue and refusal.
+	mu sync.Mutex
+	// queue holds submitted requests.
+	queue []R
+	// refusal, if not nil, is the answer to Submit.
+	refusal error
+
+	wake  chan struct{}
+	inbox chan raftgroup.Message
+	calls chan func()
+	stop  chan struct{}
+	force chan struct{}
+	done  chan struct{}
+	// stopOnce and forceOnce guard the closing of stop and force.
+	stopOnce, forceOnce sync.Once
+
+	status    atomic.Pointer[raftgroup.Status]
+	committed atomic.Uint64
+	applied   atomic.Uint64
+	last      atomic.Uint64
+
+	// the rest belongs to the loop's goroutine
+
+	disk *disk
+	// batch[batchAt:] has been taken from the queue and waits to be run.
+	batch   []R
+	batchAt int
+	pending pending
+	// writes are given out by the group and not durable yet; the first `handed` of them are with the disk.
+	writes    []*raftgroup.Write
+	handed    int
+	tending   bool
+	sinceTend time.Duration
+	full      bool
+	poisoned  bool
+	stopping  bool
+}
+
+// Start starts the loop: entries above the group's applied index that are known to be committed are applied, a lone voter
+// elects itself at once.
+func Start[R any](cfg Config[R]) *Loop[R] {
+	if cfg.Tick <= 0 {
+		cfg.Tick = tickDefault
+	}
+	if cfg.RetryInterval <= 0 {
+		cfg.RetryInterval = retryIntervalDefault
+	}
+	if cfg.QueueMax <= 0 {
+		cfg.QueueMax = queueMaxDefault
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Loop[R]{
+		cfg:   cfg,
+		wake:  make(chan struct{}, 1),
+		inbox: make(chan raftgroup.Message, inboxMax),
+		calls: make(chan func(), inboxMax),
+		stop:  make(chan struct{}),
+		force: make(chan struct{}),
+		done:  make(chan struct{}),
+		disk:  startDisk(cfg.Log, cfg.RetryInterval),
+	}
+	first := cfg.Group.Status()
+	l.status.Store(&first)
+	go l.run()
+	return l
+}
+
+// Submit queues requests. Errors, with nothing queued: Overloaded when the queue is full, DiskFull, Poisoned, Shutdown.
+// Requests that cannot be run come back through Machine.Refuse.
+func (l *Loop[R]) Submit(reqs []R) error {
+	l.mu.Lock()
+	if l.refusal != nil {
+		err := l.refusal
+		l.mu.Unlock()
+		return err
+	}
+	if len(l.queue)+len(reqs) > l.cfg.QueueMax {
+		l.mu.Unlock()
+		return errcode.New(errcode.Overloaded, "too many requests are waiting to be written")
+	}
+	l.queue = append(l.queue, reqs...)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Step takes a message of another replica; it is dropped when too many wait, which the protocol bears.
+func (l *Loop[R]) Step(m raftgroup.Message) {
+	select {
+	case l.inbox <- m:
+	default:
+	}
+}
+
+// Call runs fn on the loop's goroutine, for changes of membership, transfer of leadership and the like.
+func (l *Loop[R]) Call(ctx context.Context, fn func(*raftgroup.Group) error) error {
+	result := make(chan error, 1)
+	call := func() { result <- fn(l.cfg.Group) }
+	select {
+	case l.calls <- call:
+	case <-l.done:
+		return wal.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-l.done:
+		return wal.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Compact forgets the log up to index, of which a snapshot is durable: whole segments are removed from disk.
+func (l *Loop[R]) Compact(ctx context.Context, index uint64) error {
+	err := l.Call(ctx, func(g *raftgroup.Group) error {
+		g.Compact(min(index, g.AppliedIndex()))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return l.cfg.Log.CompactTo(index)
+}
+
+// Status is the group as the loop last saw it; any goroutine may ask.
+func (l *Loop[R]) Status() raftgroup.Status {
+	s := *l.status.Load()
+	s.Committed, s.Applied, s.LastIndex = l.committed.Load(), l.applied.Load(), l.last.Load()
+	return s
+}
+
+// Stop refuses what is still queued, waits until what was run is committed, and ends the goroutines. When ctx ends first,
+// what is left is aborted; a disk call that hangs is left behind. The log stays open: its owner closes it.
+func (l *Loop[R]) Stop(ctx context.Context) error {
+	l.stopOnce.Do(func() { close(l.stop) })
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		l.forceOnce.Do(func() { close(l.force) })
+		<-l.done
+	}
+	select {
+	case <-l.disk.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Done is closed when the loop has ended.
+func (l *Loop[R]) Done() <-chan struct{} { return l.done }

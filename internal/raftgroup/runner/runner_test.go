@@ -1,0 +1,372 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+	"github.com/lycosadb/lycosa/internal/sys"
+	"github.com/lycosadb/lycosa/internal/sys/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// request is one write of the test machine: a value, answered on done.
+type request struct {
+	value string
+	done  chan error
+}
+
+// machine keeps a list of values: entries are values joined by commas.
+type machine struct {
+	mu      sync.Mutex
+	state   []string
+	trace   []string
+	running []run
+	applied uint64
+	// block, if not nil, holds Run up until it is closed.
+	block   chan struct{}
+	entered chan struct{}
+}
+
+type run struct {
+	index  uint64
+	values []string
+	reqs   []request
+}
+
+func (m *machine) note(format string, args ...any) {
+	m.trace = append(m.trace, fmt.Sprintf(format, args...))
+}
+
+func (m *machine) Run(index, term uint64, reqs []request) []byte {
+	if m.block != nil {
+		m.entered <- struct{}{}
+		<-m.block
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := run{index: index, reqs: slices.Clone(reqs)}
+	for _, q := range reqs {
+		if q.value == "" {
+			q.done <- nil
+			continue
+		}
+		r.values = append(r.values, q.value)
+	}
+	m.note("run %d@%d %s", index, term, strings.Join(r.values, ","))
+	if len(r.values) == 0 {
+		return nil
+	}
+	m.running = append(m.running, r)
+	return []byte(strings.Join(r.values, ","))
+}
+
+func (m *machine) Commit(index uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.running[0]
+	m.running = m.running[1:]
+	if r.index != index || m.applied+1 != index {
+		panic(fmt.Sprintf("commit %d, expected %d after %d", index, r.index, m.applied))
+	}
+	m.applied = index
+	m.state = append(m.state, r.values...)
+	m.note("commit %d", index)
+	for _, q := range r.reqs {
+		if q.value != "" {
+			q.done <- nil
+		}
+	}
+}
+
+func (m *machine) Apply(index, term uint64, entry []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.applied != 0 && m.applied+1 != index {
+		panic(fmt.Sprintf("apply %d after %d", index, m.applied))
+	}
+	m.applied = index
+	if len(entry) > 0 {
+		m.state = append(m.state, strings.Split(string(entry), ",")...)
+	}
+	m.note("apply %d@%d %s", index, term, entry)
+}
+
+func (m *machine) Abort(from uint64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.note("abort %d", from)
+	for len(m.running) > 0 && m.running[len(m.running)-1].index >= from {
+		r := m.running[len(m.running)-1]
+		m.running = m.running[:len(m.running)-1]
+		for _, q := range r.reqs {
+			if q.value != "" {
+				q.done <- err
+			}
+		}
+	}
+}
+
+func (m *machine) Refuse(reqs []request, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.note("refuse %d", len(reqs))
+	for _, q := range reqs {
+		q.done <- err
+	}
+}
+
+func (m *machine) ConfChanged(s raftgroup.Status) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.note("members %v %v", s.Voters, s.Learners)
+}
+
+func (m *machine) values() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.state)
+}
+
+var instance = uuid.MustParse("11111111-2222-3333-4444-555555555555")
+
+func openLog(t *testing.T, fsys sys.FS, mode wal.SyncMode, segmentBytes int64) *wal.Log {
+	t.Helper()
+	log, err := wal.Open(wal.Options{
+		FS: fsys, Dir: "/data", Group: "data", Instance: instance, Sync: mode, SegmentBytes: segmentBytes, ReserveBytes: 8 << 10,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+var bootstrap = raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1}}
+
+type harness struct {
+	m        *machine
+	loop     *runner.Loop[request]
+	log      *wal.Log
+	poisoned chan error
+	full     chan bool
+}
+
+func start(t *testing.T, log *wal.Log, applied uint64) *harness {
+	t.Helper()
+	group, err := runner.NewGroup(log, raftgroup.Config{ID: 1, Position: bootstrap, Applied: applied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &harness{m: &machine{applied: max(applied, 1)}, log: log, poisoned: make(chan error, 10), full: make(chan bool, 10)}
+	h.loop = runner.Start(runner.Config[request]{
+		Log: log, Group: group, Machine: h.m, Name: "data", Tick: 5 * time.Millisecond, RetryInterval: 5 * time.Millisecond,
+		OnPoison:   func(err error) { h.poisoned <- err },
+		OnDiskFull: func(full bool) { h.full <- full },
+	})
+	return h
+}
+
+func (h *harness) submit(values ...string) []request {
+	reqs := make([]request, len(values))
+	for i, v := range values {
+		reqs[i] = request{value: v, done: make(chan error, 2)}
+	}
+	if err := h.loop.Submit(reqs); err != nil {
+		for _, r := range reqs {
+			r.done <- err
+		}
+	}
+	return reqs
+}
+
+func wait(t *testing.T, reqs []request) (last error) {
+	t.Helper()
+	for _, r := range reqs {
+		select {
+		case last = <-r.done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("no answer")
+		}
+	}
+	return last
+}
+
+func (h *harness) stop(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := h.loop.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLoneVoterLives(t *testing.T) {
+	fsys := fault.New()
+	log := openLog(t, fsys, wal.SyncFsync, 64<<10)
+	h := start(t, log, 0)
+	if err := wait(t, h.submit("a", "b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, h.submit("c")); err != nil {
+		t.Fatal(err)
+	}
+	s := h.loop.Status()
+	if s.Role != raftgroup.RoleLeader || s.Term != 2 || s.LeaderID != 1 || !slices.Equal(s.Voters, []uint64{1}) {
+		t.Errorf("status %+v", s)
+	}
+	h.stop(t)
+	want := []string{"apply 2@2 ", "run 3@2 a,b", "commit 3", "run 4@2 c", "commit 4"}
+	if !slices.Equal(h.m.trace, want) {
+		t.Errorf("trace %q, want %q", h.m.trace, want)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	log = openLog(t, fsys, wal.SyncFsync, 64<<10)
+	if r := log.Recovered(); !r.CleanStop || r.LastIndex != 4 || r.HardState.Commit != 4 || r.HardState.Term != 2 {
+		t.Errorf("recovered %+v", r)
+	}
+	h = start(t, log, 0)
+	if err := wait(t, h.submit("d")); err != nil {
+		t.Fatal(err)
+	}
+	h.stop(t)
+	if got := h.m.values(); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
+		t.Errorf("state %q", got)
+	}
+	want = []string{"apply 2@2 ", "apply 3@2 a,b", "apply 4@2 c", "apply 5@3 ", "run 6@3 d", "commit 6"}
+	if !slices.Equal(h.m.trace, want) {
+		t.Errorf("trace %q, want %q", h.m.trace, want)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAcknowledgedSurvivesPowerCut(t *testing.T) {
+	fsys := fault.New()
+	var acked []string
+	for life := range 6 {
+		log := openLog(t, fsys, wal.SyncFsync, 8<<10)
+		h := start(t, log, 0)
+		for i := range 20 {
+			values := []string{fmt.Sprintf("v%d.%d.x", life, i), fmt.Sprintf("v%d.%d.y", life, i)}
+			if err := wait(t, h.submit(values...)); err != nil {
+				t.Fatal(err)
+			}
+			acked = append(acked, values...)
+		}
+		if got := h.m.values(); !slices.Equal(got, acked) {
+			t.Fatalf("life %d: state %q, want %q", life, got, acked)
+		}
+		// The power goes while the loop runs: it ends by poison.
+		fsys.CrashAt(1)
+		if err := wait(t, h.submit("lost")); !errcode.Is(err, errcode.UnknownOutcome) {
+			t.Fatalf("after the crash: %v", err)
+		}
+		if err := <-h.poisoned; !errors.Is(err, wal.ErrPoisoned) {
+			t.Fatalf("poison: %v", err)
+		}
+		h.stop(t)
+		fsys.Reboot(fault.LoseUnsynced)
+	}
+}
+
+func TestPoison(t *testing.T) {
+	fsys := fault.New()
+	log := openLog(t, fsys, wal.SyncFsync, 64<<10)
+	h := start(t, log, 0)
+	if err := wait(t, h.submit("a")); err != nil {
+		t.Fatal(err)
+	}
+	fsys.Inject(fault.Fault{Op: fault.OpSync, Path: ".rlog", Times: 1})
+	if err := wait(t, h.submit("b")); !errcode.Is(err, errcode.UnknownOutcome) {
+		t.Errorf("the write whose sync failed: %v", err)
+	}
+	if err := <-h.poisoned; !errors.Is(err, syscall.EIO) {
+		t.Errorf("poison: %v", err)
+	}
+	// The next sync would succeed, and must not be believed.
+	if err := wait(t, h.submit("c")); !errcode.Is(err, errcode.Poisoned) {
+		t.Errorf("a write after that: %v", err)
+	}
+	h.stop(t)
+	if len(h.poisoned) != 0 {
+		t.Error("OnPoison was called again")
+	}
+	if got := h.m.values(); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("state %q", got)
+	}
+	if err := log.Append(wal.Batch{HardState: &raftgroup.HardState{Term: 9}}); !errors.Is(err, wal.ErrPoisoned) {
+		t.Errorf("append after poison: %v", err)
+	}
+}
+
+func TestDiskFullPasses(t *testing.T) {
+	fsys := fault.New()
+	log := openLog(t, fsys, wal.SyncFsync, 8<<10)
+	h := start(t, log, 0)
+	if err := wait(t, h.submit("a")); err != nil {
+		t.Fatal(err)
+	}
+	fsys.SetCapacity(fsys.Used() + 1)
+	big := strings.Repeat("x", 900)
+	var stuck, accepted []request
+	refused := false
+	for !refused {
+		reqs := h.submit(big)
+		select {
+		case err := <-reqs[0].done:
+			if err != nil {
+				if !errcode.Is(err, errcode.DiskFull) {
+					t.Fatalf("refused with %v", err)
+				}
+				refused = true
+			} else {
+				accepted = append(accepted, reqs...)
+			}
+		case full := <-h.full:
+			if !full {
+				t.Fatal("space again?")
+			}
+			stuck = append(stuck, reqs...)
+			h.full <- true
+		}
+	}
+	if !<-h.full {
+		t.Fatal("not told that the disk is full")
+	}
+	fsys.SetCapacity(0)
+	for <-h.full {
+	}
+	if err := wait(t, h.submit("z")); err != nil {
+		t.Fatalf("after space came back: %v", err)
+	}
+	for _, r := range stuck {
+		if err := <-r.done; err != nil && !errcode.Is(err, errcode.DiskFull) {
+			t.Errorf("stuck request: %v", err)
+		}
+	}
+	h.stop(t)
+	if n := len(h.m.values()); n < len(accepted)+2 {
+		t.Errorf("%d values, at least %d were acknowledged", n, len(accepted)+2)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,175 @@
+// Package replicaset is the data group's state machine on the engine: it runs the writes of clients as batches, makes one
+// log entry of each, shows the result when the entry is committed, and answers. Pure: the loop that calls it, the log and
+// the connections are the caller's.
+//
+// It does not decide who leads, and it knows nothing of the catalog.
+package replicaset
+
+import (
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/invariant"
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+)
+
+// Sink takes finished replies of a connection: whole frames, in one piece.
+type Sink interface {
+	Complete(frames []byte)
+}
+
+// Write is one statement and what its reply needs.
+type Write struct {
+	Statement box.Statement
+	Sync      uint64
+	// Schema is the schema version that the client demands, 0 for any.
+	Schema uint64
+}
+
+// Batch is what one connection gathered in one drain. Its statements run in their order, each atomic by itself.
+type Batch struct {
+	Sink   Sink
+	Writes []Write
+}
+
+// held is a batch's replies, which wait for a version to be committed.
+type held struct {
+	version uint64
+	batch   *Batch
+	frames  []byte
+}
+
+// Machine runs a data group on an engine. It implements the interface of package raftgroup/runner and belongs, like the
+// writer's side of the engine, to that loop's goroutine.
+type Machine struct {
+	engine *box.Engine
+	// held replies in the order of their versions.
+	held []held
+	// running is the newest version with an entry that is not committed yet.
+	running uint64
+	// OnSchema is called after the published schema changed.
+	onSchema func()
+	schema   uint64
+}
+
+// New makes the machine of an engine. onSchema, which may be nil, is called when a new schema became visible.
+func New(engine *box.Engine, onSchema func()) *Machine {
+	return &Machine{engine: engine, onSchema: onSchema, schema: engine.PublishedSchema().Version}
+}
+
+// Run executes the batches as version index and returns the entry for the log, nil if they changed nothing.
+func (m *Machine) Run(index, _ uint64, batches []*Batch) []byte {
+	first := len(m.held)
+	m.engine.Begin(index)
+	for _, b := range batches {
+		m.held = append(m.held, held{batch: b, frames: m.execute(b)})
+	}
+	entry := m.engine.Seal()
+	if entry != nil {
+		m.running = index
+	}
+	// A reply that wrote nothing waits as well: what it says may rest on entries that are not committed yet.
+	for i := first; i < len(m.held); i++ {
+		m.held[i].version = m.running
+	}
+	m.release()
+	return entry
+}
+
+func (m *Machine) execute(b *Batch) []byte {
+	frames := make([]byte, 0, 64*len(b.Writes))
+	for i := range b.Writes {
+		w := &b.Writes[i]
+		version := m.engine.NewestSchema().Version
+		if w.Schema != 0 && w.Schema != version {
+			e := errcode.New(errcode.WrongSchemaVersion, w.Schema, version)
+			frames = iproto.AppendError(frames, w.Sync, version, e)
+			continue
+		}
+		tup, err := m.engine.Execute(&w.Statement)
+		version = m.engine.NewestSchema().Version
+		switch {
+		case err != nil:
+			frames = iproto.AppendError(frames, w.Sync, version, errcode.Of(err))
+		case tup == nil:
+			frames = iproto.AppendData(frames, w.Sync, version)
+		default:
+			frames = iproto.AppendData(frames, w.Sync, version, tup)
+		}
+	}
+	return frames
+}
+
+// Commit shows the version to readers and answers everything that waited for it.
+func (m *Machine) Commit(index uint64) {
+	m.engine.Publish(index)
+	m.noticeSchema()
+	m.release()
+}
+
+// Apply makes a committed entry of another leader, or of the time before a restart, visible.
+func (m *Machine) Apply(index, _ uint64, entry []byte) {
+	if len(entry) > 0 {
+		err := m.engine.Apply(index, entry)
+		invariant.Check(err == nil, "this replica can not apply a committed entry: %v", err)
+	}
+	m.engine.Publish(index)
+	m.noticeSchema()
+}
+
+func (m *Machine) noticeSchema() {
+	if v := m.engine.PublishedSchema().Version; v != m.schema {
+		m.schema = v
+		if m.onSchema != nil {
+			m.onSchema()
+		}
+	}
+}
+
+// release answers the batches whose version is published.
+func (m *Machine) release() {
+	visible := m.engine.Published()
+	n := 0
+	for n < len(m.held) && m.held[n].version <= visible {
+		m.held[n].batch.Sink.Complete(m.held[n].frames)
+		n++
+	}
+	rest := copy(m.held, m.held[n:])
+	clear(m.held[rest:])
+	m.held = m.held[:rest]
+}
+
+// Abort unlinks everything from version from on and tells its clients that the outcome is not known.
+func (m *Machine) Abort(from uint64, err error) {
+	m.engine.Rollback(from - 1)
+	m.running = from - 1
+	for i := range m.held {
+		h := &m.held[i]
+		if h.version >= from {
+			m.fail(h.batch, errcode.New(errcode.UnknownOutcome, err.Error()))
+		} else {
+			h.batch.Sink.Complete(h.frames)
+		}
+	}
+	clear(m.held)
+	m.held = m.held[:0]
+}
+
+// Refuse answers batches that were not run.
+func (m *Machine) Refuse(batches []*Batch, err error) {
+	for _, b := range batches {
+		m.fail(b, errcode.Of(err))
+	}
+}
+
+func (m *Machine) fail(b *Batch, e *errcode.Error) {
+	version := m.engine.PublishedSchema().Version
+	var frames []byte
+	for i := range b.Writes {
+		frames = iproto.AppendError(frames, b.Writes[i].Sync, version, e)
+	}
+	b.Sink.Complete(frames)
+}
+
+// ConfChanged is told of a membership change; data does not depend on it.
+func (m *Machine) ConfChanged(raftgroup.Status) {}

@@ -1,0 +1,155 @@
+package tuple
+
+import (
+	"strconv"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// Field is one entry of a space format.
+type Field struct {
+	Name      string
+	Type      FieldType
+	Nullable  bool
+	Collation uint32
+}
+
+// Format is what every tuple of a space must look like. It never changes.
+type Format struct {
+	fields     []Field
+	rules      []rule
+	names      map[string]int
+	exactCount uint32
+	required   int // fields that a tuple must have at least
+}
+
+// rule is what one field must hold: the accepted kinds, nil among them if it may be nil.
+type rule struct {
+	mask     uint32
+	kind     FieldType
+	nullable bool
+}
+
+// NewFormat joins the declared fields with what the indexes ask of theirs: an index part narrows the type of its
+// field, and makes it required unless the part and the field are nullable. exactCount 0 means any number of fields.
+// Errors: 27 if a part and its field have types that exclude each other, 24 if two parts have.
+func NewFormat(fields []Field, exactCount uint32, keys []*KeyDef) (*Format, error) {
+	f := &Format{fields: append([]Field(nil), fields...), names: make(map[string]int, len(fields)), exactCount: exactCount}
+	f.rules = make([]rule, len(fields))
+	for i, d := range fields {
+		f.names[d.Name] = i
+		f.rules[i] = rule{kind: d.Type, nullable: d.Nullable}
+	}
+	for _, k := range keys {
+		for _, p := range k.parts {
+			if err := f.narrow(p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range f.rules {
+		r := &f.rules[i]
+		r.mask = r.kind.mask()
+		if r.nullable {
+			r.mask |= bitNil
+		} else {
+			f.required = i + 1
+		}
+	}
+	return f, nil
+}
+
+// narrow adds the demand of one index part to its field.
+func (f *Format) narrow(p Part) error {
+	for int(p.Field) >= len(f.rules) {
+		f.rules = append(f.rules, rule{kind: Any, nullable: true})
+	}
+	r := &f.rules[p.Field]
+	r.nullable = r.nullable && p.Nullable
+	switch {
+	case contains(r.kind, p.Type):
+		r.kind = p.Type
+	case contains(p.Type, r.kind):
+	default:
+		code := errcode.IndexPartTypeMismatch
+		if int(p.Field) < len(f.fields) {
+			code = errcode.FormatMismatchIndexPart
+		}
+		return errcode.New(code, strconv.Itoa(int(p.Field)+1), r.kind.String(), p.Type.String())
+	}
+	return nil
+}
+
+// contains reports whether every value of type b is one of type a.
+func contains(a, b FieldType) bool { return a.mask()&b.mask() == b.mask() }
+
+// Fields returns a copy of the declared fields.
+func (f *Format) Fields() []Field { return append([]Field(nil), f.fields...) }
+
+// FieldNo finds a declared field by name; the number is 0-based.
+func (f *Format) FieldNo(name string) (int, bool) {
+	if f == nil {
+		return 0, false
+	}
+	i, ok := f.names[name]
+	return i, ok
+}
+
+// fieldNo is FieldNo for a name in bytes.
+func (f *Format) fieldNo(name []byte) (int, bool) {
+	if f == nil {
+		return 0, false
+	}
+	i, ok := f.names[string(name)]
+	return i, ok
+}
+
+// Validate checks that tup is one well-formed array which fits the format. Errors: 20, 22, 23, 38, 39.
+func (f *Format) Validate(tup []byte) error {
+	if len(tup) == 0 {
+		return errBody()
+	}
+	if msgpack.TypeOf(tup[0]) != msgpack.TypeArray {
+		return errcode.New(errcode.TupleNotArray)
+	}
+	n, b, err := msgpack.ReadArrayLen(tup)
+	if err != nil {
+		return errBody()
+	}
+	if f.exactCount != 0 && uint32(n) != f.exactCount {
+		return errcode.Newf(errcode.Code(38), "Tuple field count %d does not match space field count %d", n, f.exactCount)
+	}
+	for i := range n {
+		rest, err := msgpack.Skip(b)
+		if err != nil {
+			return errBody()
+		}
+		if i < len(f.rules) && f.rules[i].mask>>msgpack.TypeOf(b[0])&1 == 0 && kindBit(b)&f.rules[i].mask == 0 {
+			return f.mismatch(i)
+		}
+		b = rest
+	}
+	if len(b) != 0 {
+		return errBody()
+	}
+	if n < f.required {
+		return f.missing(n)
+	}
+	return nil
+}
+
+func (f *Format) mismatch(i int) error {
+	return errcode.Newf(errcode.Code(23), "Tuple field %d type does not match one required by operation: expected %s",
+		i+1, f.rules[i].kind)
+}
+
+// missing names the first field that is required and not among the n there.
+func (f *Format) missing(n int) error {
+	for i := n; i < len(f.rules); i++ {
+		if !f.rules[i].nullable {
+			return errcode.New(errcode.FieldMissing, strconv.Itoa(i+1))
+		}
+	}
+	return nil
+}
