@@ -290,6 +290,17 @@ func TestBootstrapRows(t *testing.T) {
 	}
 }
 
+// BenchmarkCheck is what each request pays.
+func BenchmarkCheck(b *testing.B) {
+	r := Build([]Account{{ID: 40, Name: "u"}, {ID: 34, Name: "r", IsRole: true}}, []GrantRow{
+		{Grantee: 40, Type: Role, ID: 34, Privs: Execute}, {Grantee: 34, Type: Space, ID: 512, Privs: Read}})
+	for b.Loop() {
+		if !r.Check(40, Read, Space, 512) {
+			b.Fatal("refused")
+		}
+	}
+}
+
 func FuzzParseRows(f *testing.F) {
 	f.Add(row(32, 1, "test", "user", []byte{0x81, 0xa1, 'x', 0xc0}))
 	f.Add(row(1, 32, "space", 512, 3))

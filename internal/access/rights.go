@@ -4,20 +4,19 @@ package access
 // know no user and refuse everything.
 type Rights struct {
 	users map[uint32]*effective
+	// dense is users for the ids below denseMax, which in practice are all: Check is asked for each request.
+	dense [denseMax]*effective
 	byID  map[uint32]*Account
 	names map[string]*Account
 }
 
-type objectKey struct {
-	kind ObjectType
-	id   uint32
-}
+const denseMax = 64
 
 // effective is what one user or role has in sum, by itself and by its roles.
 type effective struct {
 	universe Priv
 	entity   [objectTypes]Priv
-	objects  map[objectKey]Priv
+	objects  [objectTypes]map[uint32]Priv
 	roles    []uint32
 }
 
@@ -39,13 +38,16 @@ func Build(accounts []Account, grants []GrantRow) *Rights {
 	}
 	for id := range r.byID {
 		r.users[id] = r.resolve(id, own)
+		if id < denseMax {
+			r.dense[id] = r.users[id]
+		}
 	}
 	return r
 }
 
 // resolve sums up what an account has: its own grants and those of every role that it reaches.
 func (r *Rights) resolve(id uint32, own map[uint32][]GrantRow) *effective {
-	e := &effective{objects: make(map[objectKey]Priv)}
+	e := &effective{}
 	seen := map[uint32]bool{id: true}
 	for queue := []uint32{id}; len(queue) > 0; queue = queue[1:] {
 		for _, g := range own[queue[0]] {
@@ -71,7 +73,10 @@ func (e *effective) add(g GrantRow) {
 	case g.Entity:
 		e.entity[g.Type] |= g.Privs
 	default:
-		e.objects[objectKey{g.Type, g.ID}] |= g.Privs
+		if e.objects[g.Type] == nil {
+			e.objects[g.Type] = make(map[uint32]Priv)
+		}
+		e.objects[g.Type][g.ID] |= g.Privs
 	}
 }
 
@@ -87,22 +92,34 @@ func (r *Rights) Has(user uint32, kind ObjectType, id uint32) Priv {
 	if r == nil || kind >= objectTypes {
 		return 0
 	}
-	e := r.users[user]
+	e := r.of(user)
 	if e == nil {
 		return 0
 	}
 	if kind == Universe || e.universe == All {
 		return e.universe
 	}
-	return e.universe | e.entity[kind] | e.objects[objectKey{kind, id}]
+	return e.universe | e.entity[kind] | e.objects[kind][id]
+}
+
+// of returns what a user has, nil if there is no such user. r is not nil.
+func (r *Rights) of(user uint32) *effective {
+	if user < denseMax {
+		return r.dense[user]
+	}
+	return r.users[user]
 }
 
 // HasEntity returns the privileges that the user has on all objects of a type.
 func (r *Rights) HasEntity(user uint32, kind ObjectType) Priv {
-	if r == nil || kind >= objectTypes || r.users[user] == nil {
+	if r == nil || kind >= objectTypes {
 		return 0
 	}
-	return r.users[user].universe | r.users[user].entity[kind]
+	e := r.of(user)
+	if e == nil {
+		return 0
+	}
+	return e.universe | e.entity[kind]
 }
 
 // Account returns the account with the id, if there is one. The caller does not change it.
@@ -126,8 +143,8 @@ func (r *Rights) AccountByName(name string) (*Account, bool) {
 // Roles returns the ids of all roles that the user has, those of its roles included, in the order of discovery: the
 // user's own first. The caller does not change it.
 func (r *Rights) Roles(user uint32) []uint32 {
-	if r == nil || r.users[user] == nil {
+	if r == nil || r.of(user) == nil {
 		return nil
 	}
-	return r.users[user].roles
+	return r.of(user).roles
 }

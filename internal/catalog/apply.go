@@ -47,7 +47,8 @@ func (s *State) Apply(index, term uint64, entry []byte) (Result, []Change, error
 		return Result{}, nil, fmt.Errorf("%w: index %d: %w", ErrDivergence, index, err)
 	}
 	if e.Term != term {
-		return Result{}, nil, fmt.Errorf("%w: index %d: computed in term %d, written in term %d", ErrDivergence, index, e.Term, term)
+		return Result{}, nil, fmt.Errorf("%w: index %d: computed in term %d, written in term %d", ErrDivergence, index,
+			e.Term, term)
 	}
 	next, sum := s.Clone(), Result{Index: index}
 	var changes []Change
@@ -218,12 +219,16 @@ func checkTransition(table uint32, old, row []byte) error {
 
 func checkInstanceTransition(old, row Instance) error {
 	if old.Current != row.Current && !lifecycle.GradeAllowed(old.Current, row.Current) {
-		return errcode.New(errcode.IllegalParams, fmt.Sprintf("grade of %s cannot go from %s to %s", old.Name, old.Current, row.Current))
+		return badTransition("grade", old.Name, old.Current, row.Current)
 	}
 	if old.Target != row.Target && !lifecycle.TargetAllowed(old.Target, row.Target) {
-		return errcode.New(errcode.IllegalParams, fmt.Sprintf("target grade of %s cannot go from %s to %s", old.Name, old.Target, row.Target))
+		return badTransition("target grade", old.Name, old.Target, row.Target)
 	}
 	return nil
+}
+
+func badTransition(what, instance string, from, to lifecycle.Grade) error {
+	return errcode.New(errcode.IllegalParams, fmt.Sprintf("%s of %s cannot go from %s to %s", what, instance, from, to))
 }
 
 // write puts row in the place of old in every index; either may be nil. Both passed all checks but uniqueness.

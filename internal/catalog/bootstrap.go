@@ -114,7 +114,8 @@ func inserts(rows []tableRow) Op {
 func instanceRows(p BootstrapParams) []tableRow {
 	rows := []tableRow{{TablePeerAddress, PeerAddress{RaftID: FirstRaftID, Address: p.Address, Kind: ConnIproto}.Row()}}
 	if p.HTTPAddress != "" {
-		rows = append(rows, tableRow{TablePeerAddress, PeerAddress{RaftID: FirstRaftID, Address: p.HTTPAddress, Kind: ConnHTTP}.Row()})
+		http := PeerAddress{RaftID: FirstRaftID, Address: p.HTTPAddress, Kind: ConnHTTP}
+		rows = append(rows, tableRow{TablePeerAddress, http.Row()})
 	}
 	offline := lifecycle.Grade{Name: lifecycle.Offline}
 	return append(rows,

@@ -8,7 +8,7 @@ import (
 )
 
 // errBadRow is wrapped by every error about bytes that do not have the shape they should have.
-var errBadRow = errors.New("malformed catalog data")
+var errBadRow = errors.New("malformed")
 
 // reader takes values off the front of MessagePack bytes and remembers the first error; after one every value is zero.
 type reader struct {

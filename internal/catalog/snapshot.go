@@ -125,7 +125,8 @@ func parseSnapshotHeader(head []byte) (length uint64, sum uint32, err error) {
 	if string(head[:8]) != snapshotMagic {
 		return 0, 0, snapshotError("it does not begin with %q", snapshotMagic)
 	}
-	if got, want := crc32.Checksum(head[:28], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(head[28:]); got != want {
+	got, want := crc32.Checksum(head[:28], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(head[28:])
+	if got != want {
 		return 0, 0, snapshotError("checksum of the header is %08x, not %08x", got, want)
 	}
 	if v := binary.BigEndian.Uint32(head[8:]); v != snapshotVersion {

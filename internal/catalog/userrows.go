@@ -117,7 +117,8 @@ func OpsForUserDML(s *State, kind RowKind, row []byte, hasObjects bool) ([]Op, e
 		return nil, errcode.New(errcode.UserMax, UsersMax)
 	}
 	if u.ID < FirstUserID {
-		return nil, errcode.New(errcode.CreateUser, u.Name, "ids below "+strconv.Itoa(int(FirstUserID))+" are kept for built-in users")
+		return nil, errcode.New(errcode.CreateUser, u.Name,
+			"ids below "+strconv.Itoa(int(FirstUserID))+" are kept for built-in users")
 	}
 	if _, ok := s.User(u.Owner); !ok {
 		return nil, noSuchUser(u.Owner)
@@ -257,7 +258,8 @@ func (s *State) PrivRows(yield func(PrivRow) bool) {
 			rows[n-1].Bits |= bit
 			continue
 		}
-		rows = append(rows, PrivRow{Grantor: p.Grantor, Grantee: p.Grantee, ObjectType: kind, ObjectID: p.ObjectID, Bits: bit})
+		rows = append(rows, PrivRow{Grantor: p.Grantor, Grantee: p.Grantee, ObjectType: kind, ObjectID: p.ObjectID,
+			Bits: bit})
 	}
 	slices.SortFunc(rows, PrivRow.compare)
 	for _, row := range rows {
@@ -329,7 +331,8 @@ func OpsForPrivDML(s *State, kind RowKind, row []byte) ([]Op, error) {
 	}
 	grant := Op{Kind: Grant}
 	for _, name := range namesOf(want.Bits) {
-		p := Privilege{Grantor: want.Grantor, Grantee: want.Grantee, Privilege: name, ObjectType: objectType, ObjectID: want.ObjectID}
+		p := Privilege{Grantor: want.Grantor, Grantee: want.Grantee, Privilege: name, ObjectType: objectType,
+			ObjectID: want.ObjectID}
 		if !names[name] {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Show a file of Lycosa or Tarantool, a row a JSON line",
 		Long: "Shows any file that Lycosa or Tarantool writes: snapshots and logs of both, snapshots of the\n" +
-			"catalog, identity, entrypoint and discovery files, and copies of the cluster-wide configuration. row is one\n" +
+			"catalog, identity, entrypoint and discovery files, the audit log, and copies of the cluster-wide configuration. row is one\n" +
 			"line of JSON. Checksums are verified; damage is told with its place and ends with exit code 1.",
 		Example: "  lycosa inspect ./lycosa-data/data/00000000000000000042.snap",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -77,6 +78,10 @@ func (a *app) inspectBy(path string, head []byte, out io.Writer) error {
 		return wal.Dump(a.fs, path, func(r wal.DumpedRecord) error { return writeLine(out, logRecordLine(r)) })
 	case bytes.HasPrefix(head, []byte("lycosa-c")):
 		return a.inspectCatalog(path, out)
+	case bytes.HasPrefix(head, []byte(`{"seq":`)):
+		return a.inspectAudit(path, out)
+	case strings.HasSuffix(path, checksumSuffix):
+		return a.inspectChecksum(path, out)
 	case isConfigCopy(path):
 		return a.inspectConfig(path, out)
 	}

@@ -65,6 +65,7 @@ func (l *launch) supervise() (code int, err error) {
 	if err != nil {
 		return 0, usageError(err)
 	}
+	defer lock.Release()
 	options, err := l.prepare(dir, logger)
 	if err != nil {
 		return 0, usageError(err)
@@ -72,6 +73,7 @@ func (l *launch) supervise() (code int, err error) {
 	options.Lock = lock
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	options.Signals = signals
 	return supervisor.Run(options), nil
 }

@@ -124,7 +124,7 @@ func unmarshal(b []byte, into any) error {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return errors.New("holds more than one document")
 	}
-	if err := checkNode(&doc, 0); err != nil {
+	if err := checkYAML(&doc, 0); err != nil {
 		return err
 	}
 	d = yaml.NewDecoder(bytes.NewReader(b))
@@ -132,8 +132,8 @@ func unmarshal(b []byte, into any) error {
 	return d.Decode(into)
 }
 
-// checkNode walks a YAML tree; its depth is bounded.
-func checkNode(n *yaml.Node, depth int) error {
+// checkYAML walks a YAML tree; its depth is bounded.
+func checkYAML(n *yaml.Node, depth int) error {
 	if depth > yamlDepthMax {
 		return fmt.Errorf("line %d: nested deeper than %d", n.Line, yamlDepthMax)
 	}
@@ -141,7 +141,7 @@ func checkNode(n *yaml.Node, depth int) error {
 		return fmt.Errorf("line %d: anchors and aliases are not allowed", n.Line)
 	}
 	for _, child := range n.Content {
-		if err := checkNode(child, depth+1); err != nil {
+		if err := checkYAML(child, depth+1); err != nil {
 			return err
 		}
 	}

@@ -102,7 +102,8 @@ func (p Parameters) validate(k *checker, tiers map[string]Tier) {
 		_, known := tiers[name]
 		k.that(known, s, "tiers."+name, "there is no such tier")
 		mode := p.Tiers[name].WALMode
-		k.that(mode == "fsync" || mode == "write" || mode == "none", s, "tiers."+name+".wal_mode", "%q is not fsync, write or none", mode)
+		k.that(mode == "fsync" || mode == "write" || mode == "none", s, "tiers."+name+".wal_mode",
+			"%q is not fsync, write or none", mode)
 	}
 }
 

@@ -271,3 +271,45 @@ func (e DiskFull) When() time.Time { return e.At }
 
 // Fields are the group.
 func (e DiskFull) Fields() []Field { return fields("group", e.Group) }
+
+// LogDamaged: the log of a group did not end as it should after an unclean stop.
+type LogDamaged struct {
+	At    time.Time
+	Group string
+	// TornBytes were cut from the end: a write that nobody was told of, or, without sync, what a power cut took.
+	TornBytes int64
+	// LostEntries were committed and are gone: the log was written without sync.
+	LostEntries uint64
+}
+
+// Name is "log_tail_cut" or "log_entries_lost".
+func (e LogDamaged) Name() string {
+	if e.LostEntries > 0 {
+		return "log_entries_lost"
+	}
+	return "log_tail_cut"
+}
+
+// Level is Error if something is lost.
+func (e LogDamaged) Level() Level {
+	if e.LostEntries > 0 {
+		return Error
+	}
+	return Warn
+}
+
+// Text says what happened.
+func (e LogDamaged) Text() string {
+	if e.LostEntries > 0 {
+		return "committed entries are gone: the log was written without sync"
+	}
+	return "the end of the log was torn and has been cut"
+}
+
+// When is the time of the recovery.
+func (e LogDamaged) When() time.Time { return e.At }
+
+// Fields are group and sizes.
+func (e LogDamaged) Fields() []Field {
+	return fields("group", e.Group, "torn_bytes", number(uint64(max(e.TornBytes, 0))), "lost_entries", number(e.LostEntries))
+}

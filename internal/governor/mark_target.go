@@ -24,7 +24,8 @@ func planTarget(s subject, r *Report) (*Step, string) {
 		return nil, ""
 	}
 	reason := fmt.Sprintf("silent for %s", timeout)
-	op, guard, err := catalog.SetTarget(s.in.Catalog, s.row.Name, lifecycle.Offline, reason, s.in.Now.UTC().Format(time.RFC3339Nano))
+	at := s.in.Now.UTC().Format(time.RFC3339Nano)
+	op, guard, err := catalog.SetTarget(s.in.Catalog, s.row.Name, lifecycle.Offline, reason, at)
 	if err != nil {
 		return nil, "cannot be marked Offline: " + err.Error()
 	}

@@ -20,7 +20,8 @@ func planReplicated(s subject, _ *Report) (*Step, string) {
 	case !data.Quorum:
 		return nil, "waiting for a leader of replicaset " + name
 	case data.RowsApplied < data.RowsTotal:
-		return nil, fmt.Sprintf("waiting to catch up replicaset %s: %s of %s rows", name, grouped(data.RowsApplied), grouped(data.RowsTotal))
+		return nil, fmt.Sprintf("waiting to catch up replicaset %s: %s of %s rows", name, grouped(data.RowsApplied),
+			grouped(data.RowsTotal))
 	case !boxConfigured(s.obs.State):
 		return nil, fmt.Sprintf("waiting for state BoxConfigured, now %s", s.obs.State)
 	}

@@ -65,6 +65,8 @@ type Metrics struct {
 	stateChanges map[lifecycle.State]prometheus.Counter
 	logins       map[bool]prometheus.Counter
 	checkpoints  map[bool]prometheus.Counter
+	tornBytes    prometheus.Counter
+	lostEntries  prometheus.Counter
 }
 
 type descs struct {
@@ -118,6 +120,8 @@ func (m *Metrics) bindCounters() {
 	m.checkpoints = map[bool]prometheus.Counter{
 		true: checkpoints.WithLabelValues("ok"), false: checkpoints.WithLabelValues("failed"),
 	}
+	damage := vec("log_damage_total", "What recovery found missing at the end of a log: torn bytes, lost entries.", "what")
+	m.tornBytes, m.lostEntries = damage.WithLabelValues("torn_bytes"), damage.WithLabelValues("lost_entries")
 }
 
 // Emit counts the event.
@@ -131,6 +135,9 @@ func (m *Metrics) Emit(e event.Event) {
 		m.logins[e.OK].Inc()
 	case event.CheckpointDone:
 		m.checkpoints[e.Failure == ""].Inc()
+	case event.LogDamaged:
+		m.tornBytes.Add(float64(max(e.TornBytes, 0)))
+		m.lostEntries.Add(float64(e.LostEntries))
 	}
 }
 

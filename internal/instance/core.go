@@ -22,6 +22,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/catalog"
 	catalogrunner "github.com/lycosadb/lycosa/internal/catalog/runner"
 	"github.com/lycosadb/lycosa/internal/datadir"
+	"github.com/lycosadb/lycosa/internal/event"
 	governorrunner "github.com/lycosadb/lycosa/internal/governor/runner"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -85,11 +86,9 @@ func (i *Instance) openLog(name string, id datadir.Identity, mode wal.SyncMode) 
 	if err != nil {
 		return nil, fmt.Errorf("the log of group %s: %w", name, err)
 	}
-	if r := l.Recovered(); r.TornTailBytes > 0 {
-		i.log.Warn("the end of the log was torn and has been cut", "group", name, "file", r.TornFile,
-			"offset", r.TornOffset, "bytes", r.TornTailBytes)
-	} else if r.LostEntries > 0 {
-		i.log.Error("committed entries are gone: the log was written without sync", "group", name, "entries", r.LostEntries)
+	if r := l.Recovered(); r.TornTailBytes > 0 || r.LostEntries > 0 {
+		i.sink.Emit(event.LogDamaged{At: i.clock.Wall(), Group: name, TornBytes: r.TornTailBytes, LostEntries: r.LostEntries})
+		i.log.Info("where the log was cut", "group", name, "file", r.TornFile, "offset", r.TornOffset)
 	}
 	return l, nil
 }

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -34,6 +35,12 @@ func (o *observed) Emit(e event.Event) {
 		o.leaders[e.Group] = issue.Group{Name: e.Group, HasLeader: e.Leader != 0, Since: e.At}
 	case event.CheckpointDone:
 		o.checkpoint, o.checkpointAt = e.Failure, e.At
+	case event.LogDamaged:
+		if e.LostEntries > 0 {
+			o.unclean = fmt.Sprintf("the log of group %s lost %d committed entries in an unclean stop: it was written without sync",
+				e.Group, e.LostEntries)
+			o.uncleanAt = e.At
+		}
 	case event.DiskFull:
 		if o.fullSince == nil {
 			o.fullSince = map[string]time.Time{}
@@ -44,13 +51,6 @@ func (o *observed) Emit(e event.Event) {
 			delete(o.fullSince, e.Group)
 		}
 	}
-}
-
-// uncleanLog notes what an unclean stop has cost.
-func (o *observed) uncleanLog(text string, at time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.unclean, o.uncleanAt = text, at
 }
 
 // fill completes an observation.

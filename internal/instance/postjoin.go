@@ -34,11 +34,11 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	}
 	i.life.stepStage(lifecycle.Postjoin, lifecycle.ConnectingFullmesh, nil)
 	i.server.SetBackend(newBackend(i, c))
-	serving, stop := context.WithCancel(ctx)
+	governing, stop := context.WithCancel(context.Background())
 	defer stop()
-	go c.governor.Run(serving)
-	go i.checkpointLoop(serving, c)
-	go i.confirmOnline(serving, c)
+	go c.governor.Run(governing) // goes on while the instance is taken Offline
+	go i.checkpointLoop(ctx, c)
+	go i.confirmOnline(ctx, c)
 	if err := i.connect(ctx, c); err != nil {
 		return i.stopped(ctx, err)
 	}
@@ -93,7 +93,7 @@ func (i *Instance) startGroups(c *core) error {
 func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {
 	var leader, term uint64
 	return func(s raftgroup.Status) {
-		if s.LeaderID != leader || s.Term != term {
+		if s.LeaderID != leader || s.LeaderID != 0 && s.Term != term {
 			leader, term = s.LeaderID, s.Term
 			i.sink.Emit(event.LeaderChanged{At: i.clock.Wall(), Group: name, Term: s.Term, Leader: s.LeaderID})
 		}
@@ -167,7 +167,9 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 		changed := i.life.changes()
 		row, ok := c.catalog.View().Instance(c.id.InstanceName)
 		switch {
-		case !ok:
+		case !ok || c.catalogLoop.Status().LeaderID == 0:
+			pause(ctx, connectPoll)
+			continue
 		case !asked || row.Target.Name == lifecycle.Offline:
 			if err := i.setTarget(ctx, c, lifecycle.Online, "start"); err != nil {
 				i.log.Debug("target grade Online was not recorded", "error", err)

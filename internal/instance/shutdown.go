@@ -21,9 +21,6 @@ func (i *Instance) shutdown(c *core) error {
 	i.sink.Emit(event.ProcessStopping{At: i.clock.Wall(), Reason: "asked to"})
 	ctx, cancel := context.WithTimeout(context.Background(), i.cfg.ShutdownTimeout)
 	defer cancel()
-	governing, stop := context.WithCancel(ctx)
-	defer stop()
-	go c.governor.Run(governing)
 	if err := i.setTarget(ctx, c, lifecycle.Offline, "shutdown"); err != nil {
 		i.log.Warn("target grade Offline was not recorded", "error", err)
 		return nil

@@ -52,8 +52,8 @@ func FloatTrusted(b []byte) float64 {
 
 // RawTrusted returns the payload of a string or binary at the start of checked bytes, as a part of b.
 func RawTrusted(b []byte) []byte {
-	if c := b[0]; c&0xe0 == 0xa0 {
-		return b[1 : 1+int(c&31)]
+	if n := int(b[0]) - 0xa0; uint(n) < 32 {
+		return b[1 : 1+n]
 	}
 	return rawWide(b)
 }
@@ -71,8 +71,8 @@ func ExtTrusted(b []byte) (kind int8, v []byte) {
 
 // ArrayLenTrusted returns the count of the array at the start of checked bytes and what follows its header.
 func ArrayLenTrusted(b []byte) (n int, rest []byte) {
-	if c := b[0]; c&0xf0 == 0x90 {
-		return int(c & 15), b[1:]
+	if n := int(b[0]) - 0x90; uint(n) < 16 {
+		return n, b[1:]
 	}
 	return arrayLenWide(b)
 }

@@ -29,6 +29,8 @@ const (
 	silentMax = 30
 	// stopGrace is added to the shutdown timeout before a child that does not end is killed.
 	stopGrace = 30 * time.Second
+	// interruptGap is the least time between two presses of Ctrl-C.
+	interruptGap = 50 * time.Millisecond
 )
 
 // Options are everything a supervisor needs. Dir, Lock, Config, Logger, Clock and Signals are required.
@@ -94,9 +96,10 @@ type supervisor struct {
 	history *lifecycle.History
 	starts  int
 	crashed bool
-	// stopping, interrupts: a stop was asked for, and how many SIGINT came.
-	stopping   bool
-	interrupts int
+	// stopping, interrupts: a stop was asked for, and how many SIGINT came, the last one at interruptedAt.
+	stopping      bool
+	interrupts    int
+	interruptedAt time.Duration
 }
 
 // Run supervises until the end and returns the exit code of the process. The lock is not released: it goes with the

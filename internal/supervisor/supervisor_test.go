@@ -148,15 +148,40 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// fastClock runs a second ahead each time it is asked.
+type fastClock struct {
+	real.Clock
+	asked *int
+}
+
+func (c fastClock) Boot() time.Duration {
+	*c.asked++
+	return time.Duration(*c.asked) * time.Second
+}
+
 func TestSecondInterruptKills(t *testing.T) {
 	r := newRig(t, "deaf")
-	r.options.NoRestart = true
-	r.options.ShutdownTimeout = time.Second
+	r.options.Clock = fastClock{asked: new(int)}
 	r.start()
 	await(t, "ready", r.ready)
 	r.signals <- syscall.SIGINT
 	r.signals <- syscall.SIGINT
 	r.exits(130)
+}
+
+// stillClock stands still.
+type stillClock struct{ real.Clock }
+
+func (stillClock) Boot() time.Duration { return time.Hour }
+
+func TestOnePressPassedOnTwiceIsOne(t *testing.T) {
+	r := newRig(t, "serve")
+	r.options.Clock = stillClock{}
+	r.start()
+	await(t, "ready", r.ready)
+	r.signals <- syscall.SIGINT
+	r.signals <- syscall.SIGINT
+	r.exits(0)
 }
 
 func TestStopFromInitErrorFails(t *testing.T) {

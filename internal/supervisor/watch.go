@@ -114,7 +114,7 @@ func (w *watch) signal(sig os.Signal) {
 		_ = w.cmd.Process.Signal(syscall.SIGHUP)
 		return
 	case syscall.SIGINT:
-		w.interrupts++
+		w.interrupt()
 	}
 	if w.interrupts > 1 {
 		w.kill()
@@ -128,6 +128,16 @@ func (w *watch) signal(sig os.Signal) {
 	w.Notifier.stopping()
 	w.stopLimit = w.after(w.ShutdownTimeout + stopGrace)
 	_ = w.cmd.Process.Signal(syscall.SIGTERM)
+}
+
+// interrupt counts presses of Ctrl-C. A terminal, a shell and a tool such as timeout may each pass one press on: what
+// comes at the same instant is one.
+func (w *watch) interrupt() {
+	now := w.Clock.Boot()
+	if w.interrupts == 0 || now-w.interruptedAt >= interruptGap {
+		w.interrupts++
+		w.interruptedAt = now
+	}
 }
 
 func (w *watch) exit() exit {

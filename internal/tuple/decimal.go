@@ -26,7 +26,7 @@ type decimalValue struct {
 // parseDecimal reads the payload of a decimal extension: a scale, then packed decimal digits with a sign at the end.
 func parseDecimal(data []byte) (v decimalValue, ok bool) {
 	scale, bcd, err := msgpack.ReadInt(data)
-	if err != nil || len(bcd) == 0 || len(bcd) > decimalDigitsMax/2+1 || scale > decimalScaleMax || scale < -decimalScaleMax {
+	if err != nil || len(bcd) == 0 || len(bcd) > decimalDigitsMax/2+1 || max(scale, -scale) > decimalScaleMax {
 		return v, false
 	}
 	for i, c := range bcd {

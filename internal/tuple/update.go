@@ -2,6 +2,7 @@ package tuple
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -17,12 +18,14 @@ type Updater struct{ u updater }
 
 // Update is the function Update.
 func (w *Updater) Update(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
-	return w.u.update(dst, tup, ops, indexBase, f, false)
+	w.u.upsert = false
+	return w.u.update(dst, tup, ops, indexBase, f)
 }
 
 // UpsertOps is the function UpsertOps.
 func (w *Updater) UpsertOps(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
-	return w.u.update(dst, tup, ops, indexBase, f, true)
+	w.u.upsert = true
+	return w.u.update(dst, tup, ops, indexBase, f)
 }
 
 // Update applies ops, a MessagePack array of operations [op, field, args…], from left to right to tup and appends the
@@ -33,13 +36,14 @@ func (w *Updater) UpsertOps(dst, tup, ops []byte, indexBase int, f *Format) ([]b
 // Errors are those of Tarantool 2.6: 1 and 28 for malformed operations, 25, 26, 29, 37, 95, 160, 201 otherwise.
 // Like 2.6, and unlike 3.x, it refuses a second computation on one field (29).
 func Update(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
-	return new(updater).update(dst, tup, ops, indexBase, f, false)
+	return new(updater).update(dst, tup, ops, indexBase, f)
 }
 
 // UpsertOps is Update with the rules of UPSERT: an operation that fails on this tuple is left out, malformed ones
 // still are errors.
 func UpsertOps(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
-	return new(updater).update(dst, tup, ops, indexBase, f, true)
+	u := updater{upsert: true}
+	return u.update(dst, tup, ops, indexBase, f)
 }
 
 // CheckOps finds the errors of ops that do not depend on the tuple, as UPSERT does even when it inserts.
@@ -93,9 +97,10 @@ type updater struct {
 	scratch []byte // results of computations
 	count   int    // fields now
 	format  *Format
+	upsert  bool // operations that fail are left out
 }
 
-func (u *updater) update(dst, tup, ops []byte, indexBase int, f *Format, upsert bool) ([]byte, error) {
+func (u *updater) update(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
 	if err := CheckOps(ops, indexBase, f); err != nil {
 		return dst, err
 	}
@@ -108,7 +113,7 @@ func (u *updater) update(dst, tup, ops []byte, indexBase int, f *Format, upsert 
 		if b, err = op.decode(b, i+1, indexBase, f); err != nil {
 			return dst, err
 		}
-		if err = u.apply(&op); err != nil && !upsert {
+		if err = u.apply(&op); err != nil && !u.upsert {
 			return dst, err
 		}
 	}
@@ -188,18 +193,12 @@ func (u *updater) cut(i int) int {
 		if i < int(r.n) {
 			right := run{first: r.first + int32(i), n: r.n - int32(i)}
 			r.n = int32(i)
-			u.insertRun(j+1, right)
+			u.runs = slices.Insert(u.runs, j+1, right)
 			return j + 1
 		}
 		i -= int(r.n)
 	}
 	return len(u.runs)
-}
-
-func (u *updater) insertRun(j int, r run) {
-	u.runs = append(u.runs, run{})
-	copy(u.runs[j+1:], u.runs[j:])
-	u.runs[j] = r
 }
 
 // isolate makes field i a run of its own.
@@ -262,7 +261,7 @@ func (u *updater) applyInsert(op *operation) error {
 	if err := op.adjust(u.count + 1); err != nil {
 		return err
 	}
-	u.insertRun(u.cut(int(op.field)), run{data: op.value, n: 1})
+	u.runs = slices.Insert(u.runs, u.cut(int(op.field)), run{data: op.value, n: 1})
 	u.count++
 	return nil
 }
@@ -272,9 +271,9 @@ func (u *updater) applyDelete(op *operation) error {
 		return err
 	}
 	n := int(min(op.uint, uint64(u.count-int(op.field))))
-	from, to := u.cut(int(op.field)), 0
-	to = u.cut(int(op.field) + n)
-	u.runs = append(u.runs[:from], u.runs[to:]...)
+	from := u.cut(int(op.field))
+	to := u.cut(int(op.field) + n)
+	u.runs = slices.Delete(u.runs, from, to)
 	u.count -= n
 	return nil
 }

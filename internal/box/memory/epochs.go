@@ -116,7 +116,7 @@ func (e *Epochs) Min() uint64 {
 		copies := e.copies.Load()
 		oldest := e.scan()
 		// A pin that was copied meanwhile may have moved from a slot not yet looked at to one that was.
-		if copies >= 0 {
+		if e.copies.Load() == copies {
 			return oldest
 		}
 	}

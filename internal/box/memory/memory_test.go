@@ -472,7 +472,7 @@ func TestEpochsUnderFire(t *testing.T) {
 			}
 		})
 	}
-	for v := uint64(1); v < 300_000 && !stop.Load(); v++ {
+	for v := uint64(1); v < 100_000 && !stop.Load(); v++ {
 		for v >= cells && e.Min() <= v-cells && !stop.Load() {
 			runtime.Gosched()
 		}

@@ -62,7 +62,8 @@ func (b *batch) isRepeated(item catalog.Item) bool {
 }
 
 // execute runs one request on the batch's state. written is false if it changed nothing that must go into the log.
-func (m *Machine) execute(b *batch, term uint64, item catalog.Item, p *catalog.Predicate) (res catalog.Result, written bool, err error) {
+func (m *Machine) execute(b *batch, term uint64, item catalog.Item, p *catalog.Predicate) (
+	res catalog.Result, written bool, err error) {
 	if res, ok := b.state.Done(item.ID); ok {
 		return res, false, nil
 	}
@@ -114,7 +115,8 @@ func send(answers []answer) {
 
 // Commit makes the entry at index, which Run made, visible and answers its requests.
 func (m *Machine) Commit(index uint64) {
-	invariant.Check(len(m.pending) > 0 && m.pending[0].index == index, "catalog: commit of index %d, which is not the oldest pending", index)
+	invariant.Check(len(m.pending) > 0 && m.pending[0].index == index,
+		"catalog: commit of index %d, which is not the oldest pending", index)
 	b := m.pending[0]
 	m.pending = m.pending[1:]
 	m.show(index, b.state, b.changes)

@@ -83,6 +83,12 @@ func (c *cluster) target(t *testing.T, g lifecycle.GradeName) {
 	}
 }
 
+func (c *cluster) triesSoFar() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tries
+}
+
 func (c *cluster) grade() lifecycle.Grade {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,8 +109,8 @@ func TestGoesOnlineWhenWoken(t *testing.T) {
 		c := newCluster(t)
 		r, cancel := start(t, c)
 		defer cancel()
-		if c.tries != 0 {
-			t.Fatalf("%d steps with nothing to do", c.tries)
+		if n := c.triesSoFar(); n != 0 {
+			t.Fatalf("%d steps with nothing to do", n)
 		}
 		c.target(t, lifecycle.Online)
 		c.wake <- struct{}{}
@@ -133,13 +139,13 @@ func TestPausesAfterAnError(t *testing.T) {
 		began := time.Now()
 		r, cancel := start(t, c)
 		defer cancel()
-		if rep := r.Report(); c.tries != 1 || rep.LastError != "the quorum is away" {
-			t.Fatalf("%d tries, report %+v", c.tries, rep)
+		if rep := r.Report(); c.triesSoFar() != 1 || rep.LastError != "the quorum is away" {
+			t.Fatalf("%d tries, report %+v", c.triesSoFar(), rep)
 		}
 		time.Sleep(retryDefault)
 		synctest.Wait()
-		if c.tries != 2 {
-			t.Fatalf("%d tries after one pause", c.tries)
+		if n := c.triesSoFar(); n != 2 {
+			t.Fatalf("%d tries after one pause", n)
 		}
 		time.Sleep(retryDefault)
 		synctest.Wait()

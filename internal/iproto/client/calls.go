@@ -6,11 +6,8 @@ import (
 	"github.com/lycosadb/lycosa/internal/iproto"
 )
 
-// frameBuilder appends a whole request frame with the given sync.
-type frameBuilder = func(dst []byte, sync uint64) []byte
-
 // call sends a request and waits for its reply.
-func (c *Client) call(ctx context.Context, op iproto.Type, build frameBuilder) (*iproto.Reply, error) {
+func (c *Client) call(ctx context.Context, op iproto.Type, build Builder) (*iproto.Reply, error) {
 	f, err := c.Send(ctx, op, build)
 	if err != nil {
 		return nil, err
@@ -19,7 +16,7 @@ func (c *Client) call(ctx context.Context, op iproto.Type, build frameBuilder) (
 }
 
 // data is call for requests whose reply is an array of values, which it returns with its header.
-func (c *Client) data(ctx context.Context, op iproto.Type, build frameBuilder) ([]byte, error) {
+func (c *Client) data(ctx context.Context, op iproto.Type, build Builder) ([]byte, error) {
 	r, err := c.call(ctx, op, build)
 	if err != nil {
 		return nil, err

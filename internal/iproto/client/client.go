@@ -161,9 +161,11 @@ type Future struct {
 	err   error
 }
 
-// Send starts a request. build appends a whole frame with the given sync; it must not block. It waits only while too
-// many requests are in flight.
-func (c *Client) Send(ctx context.Context, op iproto.Type, build func(dst []byte, sync uint64) []byte) (*Future, error) {
+// Builder appends a whole request frame with the given sync to dst. It must not block.
+type Builder = func(dst []byte, sync uint64) []byte
+
+// Send starts a request. It waits only while too many requests are in flight.
+func (c *Client) Send(ctx context.Context, op iproto.Type, build Builder) (*Future, error) {
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
