@@ -143,7 +143,7 @@ func startInstance(t testing.TB, o options) *proc {
 	if o.listen == "" {
 		o.listen = freeAddress(t)
 	}
-	args := []string{"run", "--data-dir", o.dir, "--listen", o.listen, "--log-level", "debug"}
+	args := []string{"run", "--data-dir", o.dir, "--listen", o.listen}
 	if o.http == "" && !o.noHTTP {
 		o.http = freeAddress(t)
 	}

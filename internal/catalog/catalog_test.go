@@ -272,6 +272,32 @@ func TestApplyRefusesWhatTheLeaderCannotHaveWritten(t *testing.T) {
 	}
 }
 
+// The bytes of an entry belong to the log, which uses them again.
+func TestStateKeepsNothingOfAnEntry(t *testing.T) {
+	s := bootstrapped(t)
+	entry, err := EncodeEntry(Entry{Term: 1, Items: []Item{{ID: RequestID{1}, Ops: []Op{
+		{Kind: CreateUser, User: User{Name: "ann", Owner: 1, Auth: Auth{AuthMethod, EmptyPasswordHash}}},
+		{Kind: Grant, Privileges: []Privilege{{Grantor: 1, Grantee: 32, Privilege: "read", ObjectType: "table", ObjectID: 7}}},
+		{Kind: Dml, DML: []DML{{Kind: Insert, Table: TableProperty, Tuple: StrProperty("k", "v").Row()}}},
+		{Kind: Dml, DML: []DML{{Kind: Update, Table: TableProperty, Key: Key("k"), Ops: fromJSON(`[["=",1,"w"]]`)}}},
+		{Kind: Dml, DML: []DML{{Kind: Update, Table: TableDBConfig, Key: Key(ConfAutoOfflineTimeout, ""), Ops: fromJSON(`[["=",2,9]]`)}}},
+	}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, changes, err := s.Apply(7, 1, entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, wantChanges := snapshotBytes(s), fmt.Sprint(changes)
+	for i := range entry {
+		entry[i] = 0xff
+	}
+	if !bytes.Equal(want, snapshotBytes(s)) || wantChanges != fmt.Sprint(changes) {
+		t.Fatal("the state or its changes use the bytes of the entry")
+	}
+}
+
 func TestLimitsOfEntries(t *testing.T) {
 	long := Op{Kind: Dml, DML: []DML{{Kind: Insert, Table: TableProperty,
 		Tuple: StrProperty("k", string(make([]byte, OpBytesMax))).Row()}}}

@@ -2,7 +2,11 @@
 //
 // Numbers up to 999 are Tarantool's and carry the texts of Tarantool 2.6, 10000-10099 are Picodata's, from 12000 on
 // they are Lycosa's own. Errors that no client sees are ordinary wrapped Go errors and do not belong here.
+//
+// The table itself is codes.txt, from which codes.go, table.go and docs/errors.md are made.
 package errcode
+
+//go:generate go run ./gen -root ../..
 
 import (
 	"errors"
@@ -12,9 +16,11 @@ import (
 // Code is the number of a client-visible error as it goes over the wire (there with bit 0x8000 set).
 type Code uint32
 
+// entry is a line of the table. format is empty for numbers that only others send, hint as well.
 type entry struct {
 	name   string
 	format string
+	hint   string
 }
 
 // Name returns the symbolic name of the code, for example "NO_SUCH_SPACE", or "UNKNOWN" for a number not in the table.
@@ -24,6 +30,10 @@ func (c Code) Name() string {
 	}
 	return table[Unknown].name
 }
+
+// Hint returns what a user can do about an error with this number: one or a few sentences, or nothing for a number that
+// this program does not send.
+func (c Code) Hint() string { return table[c].hint }
 
 // Field is one pair of the structured payload of an error (error map key 6 of the binary protocol).
 type Field struct{ Name, Value string }

@@ -125,6 +125,10 @@ func (w *world) command(args []string) string {
 	case "lose":
 		w.in.Leading, w.in.Leader = false, strings.Join(args[1:], " ")
 		return ""
+	case "term":
+		term, err := strconv.ParseUint(args[1], 10, 64)
+		w.in.Term = term
+		return w.result(err)
 	case "now":
 		seconds, err := strconv.Atoi(args[1])
 		w.in.Now = time.Unix(int64(seconds), 0).UTC()

@@ -52,12 +52,15 @@ func FloatTrusted(b []byte) float64 {
 
 // RawTrusted returns the payload of a string or binary at the start of checked bytes, as a part of b.
 func RawTrusted(b []byte) []byte {
-	if n := int(b[0]) - 0xa0; uint(n) < 32 {
-		return b[1 : 1+n]
+	if c := b[0] ^ 0xa0; c < 32 {
+		return b[1 : 1+int(c)]
 	}
 	return rawWide(b)
 }
 
+// rawWide is kept out of line so that its caller is inlined.
+//
+//go:noinline
 func rawWide(b []byte) []byte {
 	head, size, _ := rawSize(b)
 	return b[head : head+int(size)]
@@ -71,12 +74,15 @@ func ExtTrusted(b []byte) (kind int8, v []byte) {
 
 // ArrayLenTrusted returns the count of the array at the start of checked bytes and what follows its header.
 func ArrayLenTrusted(b []byte) (n int, rest []byte) {
-	if n := int(b[0]) - 0x90; uint(n) < 16 {
-		return n, b[1:]
+	if c := b[0] ^ 0x90; c < 16 {
+		return int(c), b[1:]
 	}
 	return arrayLenWide(b)
 }
 
+// arrayLenWide is kept out of line so that its caller is inlined.
+//
+//go:noinline
 func arrayLenWide(b []byte) (n int, rest []byte) {
 	n, head, _ := treeSize(b)
 	return n, b[head:]

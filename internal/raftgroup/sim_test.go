@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/cryptotest"
 
@@ -221,7 +222,13 @@ func (c *cluster) propose(p *peer) {
 		return
 	}
 	c.drain(p)
+	if !p.group.Leading() {
+		return
+	}
 	want, term := p.group.LastIndex()+1, p.group.Term()
+	if newest := c.committed[p.applied]; !strings.HasPrefix(newest, fmt.Sprint(term, " ")) {
+		c.fatalf("peer %d leads term %d and has applied no entry of it: %q", p.id, term, newest)
+	}
 	c.proposals++
 	index, err := p.group.Propose(fmt.Appendf(nil, "value %d of %d", c.proposals, p.id))
 	if err != nil {

@@ -108,13 +108,10 @@ func (k *KeyDef) CompareKey(tup []byte, key []byte, n int) int {
 
 // CompareKeyHinted orders a tuple with the hint ht against n parts of a key with the hint hk.
 func (k *KeyDef) CompareKeyHinted(tup []byte, ht uint64, key []byte, hk uint64, n int) int {
-	if n == 0 {
-		return 0
-	}
-	if ht < hk {
-		return -1
-	}
-	if ht > hk {
+	if ht != hk && n != 0 {
+		if ht < hk {
+			return -1
+		}
 		return 1
 	}
 	return k.compareKeyEqualHint(tup, key, n, ht)
@@ -124,7 +121,7 @@ func (k *KeyDef) compareKeyEqualHint(tup, key []byte, n int, h uint64) int {
 	if !k.HintExact(h) {
 		return k.CompareKey(tup, key, n)
 	}
-	if n == 1 {
+	if n <= 1 {
 		return 0
 	}
 	return k.compareKeyFrom(tup, msgpack.SkipTrusted(key), 1, n)
@@ -132,7 +129,7 @@ func (k *KeyDef) compareKeyEqualHint(tup, key []byte, n int, h uint64) int {
 
 // firstField returns the bytes from the first field of a tuple on, which is known to have one.
 func firstField(tup []byte) []byte {
-	if tup[0]&0xf0 == 0x90 {
+	if tup[0]^0x90 < 16 {
 		return tup[1:]
 	}
 	_, b := msgpack.ArrayLenTrusted(tup)

@@ -26,7 +26,8 @@ type decimalValue struct {
 // parseDecimal reads the payload of a decimal extension: a scale, then packed decimal digits with a sign at the end.
 func parseDecimal(data []byte) (v decimalValue, ok bool) {
 	scale, bcd, err := msgpack.ReadInt(data)
-	if err != nil || len(bcd) == 0 || len(bcd) > decimalDigitsMax/2+1 || max(scale, -scale) > decimalScaleMax {
+	if err != nil || scale > decimalScaleMax || scale < -decimalScaleMax ||
+		len(bcd) == 0 || len(bcd) > decimalDigitsMax/2+1 {
 		return v, false
 	}
 	for i, c := range bcd {

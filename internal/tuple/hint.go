@@ -49,13 +49,15 @@ func hintOf(p Part) hintKind {
 
 // Hint returns the order-preserving prefix of the tuple's first key part: Hint(a) < Hint(b) means a < b.
 func (k *KeyDef) Hint(tup []byte) uint64 {
-	if k.shape != shapeGeneric && tup[0]&0xf0 == 0x90 && tup[0] != 0x90 {
+	if k.first == 0 && uint8(tup[0]-0x91) < 15 {
 		return hintValue(k.hint, tup[1:])
 	}
-	c := newCursor(tup)
-	b := c.at(k.parts[0].Field)
-	if b == nil {
+	n, b := msgpack.ArrayLenTrusted(tup)
+	if k.first >= n {
 		return 0
+	}
+	for range k.first {
+		b = msgpack.SkipTrusted(b)
 	}
 	return hintValue(k.hint, b)
 }
@@ -132,7 +134,9 @@ func hintRare(kind hintKind, b []byte) uint64 {
 
 // uintOf returns the value of an unsigned encoding, 0 for any other.
 func uintOf(b []byte) uint64 {
-	if msgpack.TypeOf(b[0]) != msgpack.TypeUint {
+	if c := b[0]; c < 0x80 {
+		return uint64(c)
+	} else if c&0xfc != 0xcc {
 		return 0
 	}
 	return msgpack.UintTrusted(b)

@@ -45,6 +45,7 @@ type KeyDef struct {
 	parts    []Part
 	shape    shape
 	hint     hintKind
+	first    int  // field of the first part
 	one      bool // a single part
 	nullable bool // some part may be nil
 }
@@ -97,7 +98,7 @@ func (p Part) refusal() string {
 }
 
 func newKeyDef(parts []Part) *KeyDef {
-	k := &KeyDef{parts: parts, one: len(parts) == 1, hint: hintOf(parts[0])}
+	k := &KeyDef{parts: parts, one: len(parts) == 1, first: int(parts[0].Field), hint: hintOf(parts[0])}
 	prefix := true
 	for i, p := range parts {
 		prefix = prefix && p.Field == uint32(i)

@@ -41,6 +41,8 @@ type inner struct {
 	childHigh [innerMax]uint8
 }
 
+type pageBytes [memory.PageBytes]byte
+
 // Both layouts fill a page and no more.
 var (
 	_ [memory.PageBytes - unsafe.Sizeof(leaf{})]byte

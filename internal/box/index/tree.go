@@ -238,11 +238,11 @@ func (t *Tree) own(r *Root, version uint64, ref memory.Ref) memory.Ref {
 	if (*header)(old).birth == version {
 		return ref
 	}
-	n := (*header)(old).n
-	copied := t.newPage(r, version, (*header)(old).level)
-	t.page(copied).n = n
-	move(t.raw(copied), 0, old, 0, int(n))
-	t.drop(r, version, ref)
+	copied := t.a.NewPage()
+	page := t.raw(copied)
+	*(*pageBytes)(page) = *(*pageBytes)(old)
+	(*header)(page).birth = version
+	t.a.Retire(memory.KindPage, ref, version)
 	return copied
 }
 

@@ -257,8 +257,23 @@ func (a *Arena) blockBytes(r Ref) uint64 {
 	return uint64(a.classes[s.class].bytes)
 }
 
+// kindBytes is blockBytes for a block whose kind is known.
+func (a *Arena) kindBytes(k Kind, r Ref) uint64 {
+	if k == KindPage {
+		return PageBytes
+	}
+	return a.blockBytes(r)
+}
+
 // release makes a block free at once.
 func (a *Arena) release(k Kind, r Ref) {
+	if k == KindPage && a.live == nil {
+		a.used -= PageBytes
+		a.kinds[k].Count--
+		a.kinds[k].Bytes -= PageBytes
+		a.give(pageClass, r)
+		return
+	}
 	id := a.spans.owner[refGrain(r)]
 	s := &a.slabs[id]
 	bytes := uint64(s.grains) << grainShift

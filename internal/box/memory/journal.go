@@ -96,7 +96,7 @@ func (a *Arena) Retire(k Kind, r Ref, at uint64) {
 		had, ok := a.live[r]
 		invariant.Check(ok && had == k, "memory: retired %v %d is not one", k, r)
 	}
-	a.journal.retiredBytes += a.blockBytes(r)
+	a.journal.retiredBytes += a.kindBytes(k, r)
 	a.retire(entry(k, r), at)
 }
 
@@ -179,7 +179,7 @@ func (a *Arena) reclaimOne(budget int) (freed int, done bool) {
 		return freed, done
 	}
 	j.retired.popFront()
-	j.retiredBytes -= a.blockBytes(entryRef(e))
+	j.retiredBytes -= a.kindBytes(entryKind(e), entryRef(e))
 	a.release(entryKind(e), entryRef(e))
 	return 1, true
 }
@@ -205,7 +205,7 @@ func (a *Arena) unretire(e uint64) {
 		a.journal.sweepers.popBack()
 		return
 	}
-	a.journal.retiredBytes -= a.blockBytes(entryRef(e))
+	a.journal.retiredBytes -= a.kindBytes(entryKind(e), entryRef(e))
 }
 
 // unborn frees what was allocated in versions above n. Going backwards, a block that was freed at once meets that mark

@@ -242,6 +242,25 @@ func TestGuardSeesWhatIsNotCommittedYet(t *testing.T) {
 	}
 }
 
+// What was undone has touched nothing.
+func TestGuardForgetsWhatWasAborted(t *testing.T) {
+	l := newManual(t, Options{})
+	guard := catalog.Unchanged(l.m.View())
+	first := l.do(t.Context(), request(set("a", 1)))
+	l.run(1)
+	l.m.Abort(l.index, errcode.New(errcode.UnknownOutcome, "leadership was lost"))
+	l.index--
+	<-first
+	second := l.do(t.Context(), &Request{Ops: []catalog.Op{set("a", 2)}, Predicate: &guard})
+	if l.run(1) == nil {
+		t.Fatalf("refused: %+v", <-second)
+	}
+	l.m.Commit(l.index)
+	if r := <-second; r.err != nil || value(l.m, "a") != 2 {
+		t.Fatalf("%+v", r)
+	}
+}
+
 func TestGuardInTheSameBatch(t *testing.T) {
 	l := newManual(t, Options{})
 	guard := catalog.Unchanged(l.m.View())

@@ -162,6 +162,13 @@ func crashAtEveryCall(t *testing.T, name string, policy fault.Policy, before uin
 
 // Boot may be repeated after a crash and writes another version 1: there is never a mixture of the two.
 func TestReplacingTheCurrentVersion(t *testing.T) {
+	for _, policy := range []fault.Policy{fault.LoseUnsynced, fault.KeepUnsynced, fault.LoseData, fault.TearLast(0)} {
+		replaceCurrent(t, policy)
+	}
+}
+
+func replaceCurrent(t *testing.T, policy fault.Policy) {
+	t.Helper()
 	for at := 1; ; at++ {
 		d := newDisk(t)
 		write1(t, d, 1, "a:1")
@@ -170,7 +177,7 @@ func TestReplacingTheCurrentVersion(t *testing.T) {
 		err := Write(d, dir, s, v)
 		crashed := d.Crashed()
 		if crashed {
-			d.Reboot(fault.LoseUnsynced)
+			d.Reboot(policy)
 		} else if err != nil {
 			t.Fatal(err)
 		}
