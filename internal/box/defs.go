@@ -241,6 +241,9 @@ func (d *IndexDef) check(sp *Space) error {
 		return err
 	}
 	key, err := tuple.NewKeyDef(d.Parts)
+	if errcode.Is(err, errcode.ModifyIndex) {
+		return refuse(err.Error())
+	}
 	if err != nil {
 		return err
 	}

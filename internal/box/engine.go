@@ -43,6 +43,7 @@ type Engine struct {
 	entry   []byte
 	rows    int
 	scratch []byte
+	updater tuple.Updater
 
 	schemas atomic.Pointer[schemaVersion]
 }

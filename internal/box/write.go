@@ -111,7 +111,7 @@ func (e *Engine) update(sp *Space, s *Statement) ([]byte, error) {
 		return nil, err
 	}
 	before := e.arena.Tuple(old)
-	e.scratch, err = tuple.Update(e.scratch[:0], before, s.Ops, s.IndexBase, sp.Format)
+	e.scratch, err = e.updater.Update(e.scratch[:0], before, s.Ops, s.IndexBase, sp.Format)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (e *Engine) upsert(sp *Space, s *Statement) error {
 	}
 	before := e.arena.Tuple(old)
 	var err error
-	e.scratch, err = tuple.UpsertOps(e.scratch[:0], before, s.Ops, s.IndexBase, sp.Format)
+	e.scratch, err = e.updater.UpsertOps(e.scratch[:0], before, s.Ops, s.IndexBase, sp.Format)
 	if err != nil {
 		return err
 	}

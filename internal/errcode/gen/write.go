@@ -64,7 +64,7 @@ func page(codes []code) []byte {
 		}
 		fmt.Fprintf(&b, "| %d | `%s` | %s | %s |\n", c.number, c.name, text, cell(c.hint))
 	}
-	b.WriteString("\n## Numbers that this version does not send\n\nThey are in the table so that clients and tools know their names.\n\n")
+	b.WriteString("\n## Numbers known by name only\n\nThis version never sends them; they are in the table so that tools can name them.\n\n")
 	b.WriteString(wrap(strings.Join(others, ", ")) + "\n")
 	return b.Bytes()
 }
