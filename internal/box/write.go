@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/lycosadb/lycosa/internal/access"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/invariant"
@@ -65,7 +66,7 @@ func (e *Engine) writable(s *Statement) (*Space, error) {
 	if sp == nil {
 		return nil, errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(s.SpaceID), 10))
 	}
-	if err := s.User.check(access.Write, sp); err != nil {
+	if err := s.User.check(access.Write, e.guarded(sp, s)); err != nil {
 		return nil, err
 	}
 	if sp.IsView() {
@@ -78,6 +79,17 @@ func (e *Engine) writable(s *Statement) (*Space, error) {
 		return nil, errcode.New(errcode.NotImplemented, "writing to space '"+sp.Name+"'")
 	}
 	return sp, nil
+}
+
+// guarded is the space whose grants a statement needs: to truncate a space one must be allowed to write that space.
+func (e *Engine) guarded(sp *Space, s *Statement) *Space {
+	if sp.ID != dictionary.SpaceTruncate || s.Tuple == nil {
+		return sp
+	}
+	if target := e.schema.Space(uint32(firstUint(s.Tuple, 0))); target != nil {
+		return target
+	}
+	return sp
 }
 
 func (e *Engine) insertOrReplace(sp *Space, s *Statement) ([]byte, error) {

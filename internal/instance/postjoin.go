@@ -114,7 +114,7 @@ func (i *Instance) diskFull(name string) func(bool) {
 }
 
 // connectPoll bounds how long a change of a group's progress may go unnoticed while the instance waits for it.
-const connectPoll = 20 * time.Millisecond
+const connectPoll = 2 * time.Millisecond
 
 // connect waits until both groups have a leader and this replica has applied what was in its log.
 func (i *Instance) connect(ctx context.Context, c *core) error {
@@ -153,8 +153,10 @@ func (i *Instance) waitOnce(text string) {
 }
 
 const (
-	onlineRetry  = 300 * time.Millisecond
-	askedTimeout = 3 * time.Second
+	// onlineRetry is the first pause after a refused request for target grade Online; it doubles up to onlineRetryMax.
+	onlineRetry    = 5 * time.Millisecond
+	onlineRetryMax = 5 * time.Second
+	askedTimeout   = 3 * time.Second
 )
 
 // confirmOnline asks for target grade Online, again whenever the catalog says otherwise, and tells the supervisor once both
@@ -162,7 +164,7 @@ const (
 func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 	wake := c.catalog.Subscribe()
 	defer c.catalog.Unsubscribe(wake)
-	asked, ready := false, false
+	asked, ready, retry := false, false, onlineRetry
 	for ctx.Err() == nil {
 		changed := i.life.changes()
 		row, ok := c.catalog.View().Instance(c.id.InstanceName)
@@ -173,10 +175,11 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 		case !asked || row.Target.Name == lifecycle.Offline:
 			if err := i.setTarget(ctx, c, lifecycle.Online, "start"); err != nil {
 				i.log.Debug("target grade Online was not recorded", "error", err)
-				pause(ctx, onlineRetry)
+				pause(ctx, retry)
+				retry = min(2*retry, onlineRetryMax)
 				continue
 			}
-			asked = true
+			asked, retry = true, onlineRetry
 		case !ready && row.Current.Name == lifecycle.Online && row.Current.Incarnation == row.Target.Incarnation &&
 			i.life.published().State == lifecycle.RolesConfigured:
 			ready = true

@@ -9,6 +9,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/catalog"
+	catalogrunner "github.com/lycosadb/lycosa/internal/catalog/runner"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/server"
@@ -264,10 +265,11 @@ func (b *backend) runAccess(req *iproto.Request, user *box.User) ([]byte, error)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
 	defer cancel()
-	for _, op := range ops {
-		if _, err := b.c.catalog.Propose(ctx, op); err != nil {
-			return nil, err
-		}
+	if len(ops) == 0 {
+		return shown, nil
+	}
+	if _, err := b.c.catalog.Do(ctx, &catalogrunner.Request{Ops: ops, Initiator: user.ID}); err != nil {
+		return nil, err
 	}
 	return shown, nil
 }

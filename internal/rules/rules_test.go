@@ -166,10 +166,11 @@ func TestImportDirections(t *testing.T) {
 
 // impureImports are packages whose use means effects, a clock or chance; the value says which exemptions the design lists.
 var impureImports = map[string][]string{
-	"os": nil, "net": nil, "net/http": nil, "os/exec": nil, "os/signal": nil, "syscall": nil, "log": nil, "log/slog": nil,
+	"os": nil, "net": nil, "net/http": nil, "os/exec": nil, "os/signal": nil, "log": nil, "log/slog": nil,
 	"math/rand": nil, "math/rand/v2": nil, "crypto/rand": nil, "io/ioutil": nil, "runtime": nil,
 	"sync":                    nil,
-	"golang.org/x/sys/unix":   {"box/memory"}, // anonymous memory is an allocation
+	"syscall":                 {"box/memory"}, // anonymous memory is an allocation
+	"golang.org/x/sys/unix":   nil,
 	"path/filepath":           nil,
 	"text/template":           nil,
 	"html/template":           nil,
@@ -289,6 +290,50 @@ func TestFilesThroughSys(t *testing.T) {
 			return true
 		})
 	}
+}
+
+// TestErrorsHaveHints wants a sentence about what to do for every error number that the program makes.
+func TestErrorsHaveHints(t *testing.T) {
+	hinted := map[string]bool{}
+	text, err := os.ReadFile("../errcode/table.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\t(\w+): +\{name: [^}]*hint: "[^"]`).FindAllSubmatch(text, -1) {
+		hinted[string(m[1])] = true
+	}
+	made := 0
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 || !isErrcode(call.Fun, "New", "Newf") {
+				return true
+			}
+			if c, ok := call.Args[0].(*ast.SelectorExpr); ok && isErrcode(c) {
+				made++
+				if !hinted[c.Sel.Name] {
+					t.Errorf("%s: errcode.%s has no hint in errcode/codes.txt", fset.Position(n.Pos()), c.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+	if made < 100 {
+		t.Errorf("only %d errors found", made)
+	}
+}
+
+// isErrcode tells whether an expression is a name of package errcode, one of the given ones if there are any.
+func isErrcode(e ast.Expr, names ...string) bool {
+	sel, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == "errcode" && (len(names) == 0 || slices.Contains(names, sel.Sel.Name))
 }
 
 // TestDepsSorted keeps the list readable.

@@ -17,7 +17,7 @@ func (t *Tree) Delete(r *Root, version uint64, tup []byte) (old memory.Ref, err 
 	if !found {
 		return 0, nil
 	}
-	t.path[0].ref = t.own(r, version, t.path[0].ref)
+	t.path[0].ref = t.own(version, t.path[0].ref)
 	l, pos := t.leaf(t.path[0].ref), t.path[0].pos
 	old = l.ref(pos)
 	l.remove(pos)
@@ -35,11 +35,11 @@ func (t *Tree) shrink(r *Root, version uint64) {
 		switch {
 		case h.n == 0:
 			t.drop(r, version, t.path[level].ref)
-			t.ownInner(r, version, level+1).remove(t.path[level+1].pos)
+			t.ownInner(version, level+1).remove(t.path[level+1].pos)
 		case int(h.n) < pageMax(h.level)/4 && t.page(t.path[level+1].ref).n > 1:
-			t.link(r, version, level)
+			t.link(version, level)
 			t.balance(r, version, level)
-		case !t.link(r, version, level):
+		case !t.link(version, level):
 			return
 		}
 	}
@@ -58,14 +58,14 @@ func (t *Tree) shrink(r *Root, version uint64) {
 
 // balance joins the page at a level of the path with a neighbour under the same parent, or evens the two out.
 func (t *Tree) balance(r *Root, version uint64, level int) {
-	up := t.ownInner(r, version, level+1)
+	up := t.ownInner(version, level+1)
 	at := t.path[level+1].pos
 	if at > 0 {
 		at--
 	}
 	leftRef, rightRef := up.child(at), up.child(at+1)
 	ln, rn := int(t.page(leftRef).n), int(t.page(rightRef).n)
-	leftRef = t.own(r, version, leftRef)
+	leftRef = t.own(version, leftRef)
 	left := t.raw(leftRef)
 	if ln+rn <= pageMax(uint8(level)) {
 		move(left, ln, t.raw(rightRef), 0, rn)
@@ -75,7 +75,7 @@ func (t *Tree) balance(r *Root, version uint64, level int) {
 		up.set(at, first(left, leftRef))
 		return
 	}
-	rightRef = t.own(r, version, rightRef)
+	rightRef = t.own(version, rightRef)
 	right := t.raw(rightRef)
 	half := (ln + rn) / 2
 	if ln < half {

@@ -24,7 +24,7 @@ func (t *Tree) Insert(r *Root, version uint64, tup memory.Ref) (old memory.Ref, 
 	r.Count++
 	var split memory.Ref
 	if t.leaf(t.path[0].ref).n < leafMax {
-		t.path[0].ref = t.own(r, version, t.path[0].ref)
+		t.path[0].ref = t.own(version, t.path[0].ref)
 		t.leaf(t.path[0].ref).insert(t.path[0].pos, p.hint, tup)
 	} else {
 		split = t.splitLeaf(r, version, leftEdge, rightEdge)
@@ -35,7 +35,7 @@ func (t *Tree) Insert(r *Root, version uint64, tup memory.Ref) (old memory.Ref, 
 }
 
 func (t *Tree) replace(r *Root, version, hint uint64, tup memory.Ref) (old memory.Ref) {
-	t.path[0].ref = t.own(r, version, t.path[0].ref)
+	t.path[0].ref = t.own(version, t.path[0].ref)
 	l, pos := t.leaf(t.path[0].ref), t.path[0].pos
 	old = l.ref(pos)
 	l.set(pos, hint, tup)
@@ -89,7 +89,7 @@ func (t *Tree) insertSplit(right memory.Ref, hint uint64, tup memory.Ref) {
 func (t *Tree) grow(r *Root, version uint64, split memory.Ref, leftEdge, rightEdge bool) {
 	top := int(r.Height) - 1
 	for level := 1; level <= top; level++ {
-		changed := t.link(r, version, level-1)
+		changed := t.link(version, level-1)
 		if split != 0 {
 			split = t.insertChild(r, version, level, first(t.raw(split), split), leftEdge, rightEdge)
 		} else if !changed {
@@ -113,7 +113,7 @@ func (t *Tree) grow(r *Root, version uint64, split memory.Ref, leftEdge, rightEd
 func (t *Tree) insertChild(r *Root, version uint64, level int, e entry, leftEdge, rightEdge bool) memory.Ref {
 	pos := t.path[level].pos + 1
 	if t.page(t.path[level].ref).n < innerMax {
-		t.ownInner(r, version, level).insert(pos, e)
+		t.ownInner(version, level).insert(pos, e)
 		return 0
 	}
 	if rightEdge {

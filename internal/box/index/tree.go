@@ -233,7 +233,7 @@ func (t *Tree) drop(r *Root, version uint64, ref memory.Ref) {
 }
 
 // own returns a page that the version may write, with the entries of the given one: itself or a copy.
-func (t *Tree) own(r *Root, version uint64, ref memory.Ref) memory.Ref {
+func (t *Tree) own(version uint64, ref memory.Ref) memory.Ref {
 	old := t.raw(ref)
 	if (*header)(old).birth == version {
 		return ref
@@ -247,18 +247,18 @@ func (t *Tree) own(r *Root, version uint64, ref memory.Ref) memory.Ref {
 }
 
 // ownInner makes the page of a level of the path writable.
-func (t *Tree) ownInner(r *Root, version uint64, level int) *inner {
-	t.path[level].ref = t.own(r, version, t.path[level].ref)
+func (t *Tree) ownInner(version uint64, level int) *inner {
+	t.path[level].ref = t.own(version, t.path[level].ref)
 	return t.inner(t.path[level].ref)
 }
 
 // link brings the entry of the page at level, in the page above it, up to date. It reports whether anything changed.
-func (t *Tree) link(r *Root, version uint64, level int) bool {
+func (t *Tree) link(version uint64, level int) bool {
 	e := first(t.raw(t.path[level].ref), t.path[level].ref)
 	up, pos := t.inner(t.path[level+1].ref), t.path[level+1].pos
 	if up.entry(pos) == e {
 		return false
 	}
-	t.ownInner(r, version, level+1).set(pos, e)
+	t.ownInner(version, level+1).set(pos, e)
 	return true
 }
