@@ -5,6 +5,9 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -53,4 +56,76 @@ func TestDriver(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign(t, "clients", "node", "driver.js", host, port, adminPassword, "600")
+}
+
+// TestNetBoxScript runs the same checks against the real server: they ask for nothing that is not so there.
+func TestNetBoxScript(t *testing.T) {
+	t.Parallel()
+	real := startTarantool(t, t.TempDir(), adminPassword)
+	foreign(t, "testdata", "tarantool", "netbox.lua", real, adminPassword, "tarantool")
+}
+
+// startTarantool starts a real server on a directory and returns its address. An empty password leaves what is there.
+func startTarantool(t *testing.T, dir, password string) (address string) {
+	t.Helper()
+	address = freeAddress(t)
+	script, err := filepath.Abs("testdata/server.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{script, dir, address}
+	if password != "" {
+		args = append(args, password)
+	}
+	cmd := exec.Command("tarantool", args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out lockedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	ok := poll(waitStart, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return strings.Contains(out.String(), "ready")
+		}
+	})
+	if !ok || !strings.Contains(out.String(), "ready") {
+		t.Fatalf("tarantool on %s: %s", dir, out.String())
+	}
+	return address
+}
+
+// lockedBuffer collects what a process writes while others read it.
+type lockedBuffer struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.Lock()
+	defer b.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.Lock()
+	defer b.Unlock()
+	return b.Buffer.String()
 }

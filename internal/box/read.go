@@ -47,6 +47,12 @@ type Reader struct {
 	e    *Engine
 	slot *memory.Slot
 	cur  index.Cursor
+	// plan and sink are here so that a request needs no memory of its own.
+	plan plan
+	sink sink
+	// last is the space of the request before, in lastSchema.
+	lastSchema *Schema
+	last       *Space
 }
 
 // NewReader makes a reader; Close it when its goroutine ends.
@@ -58,8 +64,17 @@ func (r *Reader) Close() { r.e.epochs.Unregister(r.slot) }
 // Select appends the tuples that the query finds to out, and returns their number.
 func (r *Reader) Select(q *Query, out []byte) ([]byte, int, error) {
 	version := r.slot.Enter()
-	defer r.slot.Leave()
-	return r.e.selectAt(version, q, &r.cur, out)
+	out, n, err := r.selectAt(version, q, out)
+	r.slot.Leave()
+	return out, n, err
+}
+
+// space finds the space of a request; most requests are for the same space as the one before.
+func (r *Reader) space(schema *Schema, id uint32) *Space {
+	if r.lastSchema != schema || r.last == nil || r.last.ID != id {
+		r.lastSchema, r.last = schema, schema.Space(id)
+	}
+	return r.last
 }
 
 // plan is a query that was checked against the schema.
@@ -69,7 +84,6 @@ type plan struct {
 	iterator uint32
 	key      []byte // parts without the array header
 	parts    int
-	reply    uint32
 }
 
 func (p *plan) reverse() bool {
@@ -125,16 +139,23 @@ func (s *sink) add(tup []byte) bool {
 	return s.limit > 0
 }
 
-func (e *Engine) selectAt(version uint64, q *Query, cur *index.Cursor, out []byte) ([]byte, int, error) {
+func (r *Reader) selectAt(version uint64, q *Query, out []byte) ([]byte, int, error) {
+	e, p, s := r.e, &r.plan, &r.sink
 	schema := e.schemaAt(version)
-	p, err := makePlan(schema, q)
-	if err != nil {
+	if err := p.make(r.space(schema, q.SpaceID), q); err != nil {
 		return out, 0, err
 	}
 	if q.Limit == 0 {
 		return out, 0, nil
 	}
-	s := sink{out: out, skip: q.Offset, limit: q.Limit, bytesMax: len(out) + ReplyBytesMax}
+	if p.exact() && q.Offset == 0 {
+		st := p.index.state
+		if ref := st.store.Get(st.rootAt(version), p.key, p.parts); ref != 0 {
+			return append(out, e.arena.Tuple(ref)...), 1, nil
+		}
+		return out, 0, nil
+	}
+	*s = sink{out: out, skip: q.Offset, limit: q.Limit, bytesMax: len(out) + ReplyBytesMax}
 	rows, ix := p.space, p.index
 	if p.space.IsView() {
 		s.visible = visibility(schema, p.space, q.User)
@@ -143,11 +164,11 @@ func (e *Engine) selectAt(version uint64, q *Query, cur *index.Cursor, out []byt
 	}
 	if rows.virtual != nil {
 		p.index = ix
-		selectVirtual(p, rows.virtual, &s)
+		selectVirtual(p, rows.virtual, s)
 	} else {
 		st := ix.state
-		st.store.Seek(cur, st.rootAt(version), treeIterator(p), p.key, p.parts)
-		for ref, ok := cur.Next(); ok; ref, ok = cur.Next() {
+		st.store.Seek(&r.cur, st.rootAt(version), treeIterator(p), p.key, p.parts)
+		for ref, ok := r.cur.Next(); ok; ref, ok = r.cur.Next() {
 			if !s.add(e.arena.Tuple(ref)) {
 				break
 			}
@@ -159,35 +180,40 @@ func (e *Engine) selectAt(version uint64, q *Query, cur *index.Cursor, out []byt
 	return s.out, s.count, nil
 }
 
-// makePlan checks a query in the order in which Tarantool 2.6 does.
-func makePlan(schema *Schema, q *Query) (*plan, error) {
+// make checks a query in the order in which Tarantool 2.6 does.
+func (p *plan) make(sp *Space, q *Query) error {
 	if q.Iterator >= iterMax {
-		return nil, errcode.New(errcode.IllegalParams, "Invalid iterator type")
+		return errcode.New(errcode.IllegalParams, "Invalid iterator type")
 	}
-	sp := schema.Space(q.SpaceID)
 	if sp == nil {
-		return nil, errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(q.SpaceID), 10))
+		return errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(q.SpaceID), 10))
 	}
 	if err := q.User.check(access.Read, sp); err != nil {
-		return nil, err
+		return err
 	}
 	ix := sp.Index(q.IndexID)
 	if ix == nil {
-		return nil, errcode.New(errcode.NoSuchIndexID, q.IndexID, sp.Name)
+		return errcode.New(errcode.NoSuchIndexID, q.IndexID, sp.Name)
 	}
 	n, key, err := msgpack.ReadArrayLen(q.Key)
 	if err != nil {
-		return nil, errcode.New(errcode.InvalidMsgPack, "packet body")
+		return errcode.New(errcode.InvalidMsgPack, "packet body")
 	}
-	p := &plan{space: sp, index: ix, iterator: q.Iterator, key: key, parts: n}
+	*p = plan{space: sp, index: ix, iterator: q.Iterator, key: key, parts: n}
 	if err := p.checkKey(); err != nil {
-		return nil, err
+		return err
 	}
 	if q.Iterator > iterGT || ix.Type == typeHash && q.Iterator != iterEQ && q.Iterator != iterALL && q.Iterator != iterGT {
-		return nil, errcode.New(errcode.UnsupportedIndexFeature, ix.Name, ix.Type, sp.Name, sp.Engine, "requested iterator type")
+		return errcode.New(errcode.UnsupportedIndexFeature, ix.Name, ix.Type, sp.Name, sp.Engine, "requested iterator type")
 	}
 	p.normalize()
-	return p, nil
+	return nil
+}
+
+// exact tells whether the query asks for the one tuple with a full key of a unique index that the engine stores.
+func (p *plan) exact() bool {
+	return p.iterator == iterEQ && p.index.cmp == p.index.Def && p.parts == p.index.Def.PartCount() &&
+		p.space.virtual == nil && !p.space.IsView()
 }
 
 func (p *plan) checkKey() error {

@@ -100,11 +100,28 @@ func (e *Engine) insertOrReplace(sp *Space, s *Statement) ([]byte, error) {
 	if pk == nil {
 		return nil, errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
 	}
+	if s.Kind == Replace && len(sp.Indexes) == 1 && !isDictionary(sp.ID) {
+		return e.replaceOnly(sp, pk.state, s.Tuple)
+	}
 	old := pk.state.store.GetTuple(pk.state.cur, s.Tuple)
 	if old != 0 && s.Kind == Insert {
 		return nil, errcode.New(errcode.TupleFound, pk.Name, sp.Name)
 	}
 	return e.change(sp, old, s.Tuple)
+}
+
+// replaceOnly puts a checked tuple into a space with a primary index alone: the tree is walked once.
+func (e *Engine) replaceOnly(sp *Space, st *indexState, tup []byte) ([]byte, error) {
+	if err := e.checkQuota(sp, tup); err != nil {
+		return nil, err
+	}
+	e.log(sp, nil, tup)
+	e.touch(st)
+	ref := must(e.arena.AllocTuple(tup))
+	if old := must(st.store.Insert(&st.cur, e.version, ref)); old != 0 {
+		e.retireTuple(old)
+	}
+	return e.arena.Tuple(ref), nil
 }
 
 func (e *Engine) checkTuple(sp *Space, tup []byte) error {
@@ -270,10 +287,11 @@ func (e *Engine) apply(sp *Space, old memory.Ref, tup []byte) []byte {
 	if old != 0 {
 		before = e.arena.Tuple(old)
 	}
-	for _, ix := range sp.Indexes {
+	for n, ix := range sp.Indexes {
 		e.touch(ix.state)
 		st := ix.state
-		if old != 0 && (ref == 0 || ix.cmp.Compare(before, tup) != 0) {
+		// The primary key of the old tuple is that of the new one.
+		if old != 0 && (ref == 0 || n > 0 && ix.cmp.Compare(before, tup) != 0) {
 			must(st.store.Delete(&st.cur, e.version, before))
 		}
 		if ref != 0 {

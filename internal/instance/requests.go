@@ -145,7 +145,7 @@ func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
 		ss.batch = &replicaset.Batch{Sink: s}
 	}
 	w := replicaset.Write{Sync: req.Sync, Schema: req.SchemaVersion, Statement: box.Statement{
-		Kind: kinds[req.Type], SpaceID: req.SpaceID, IndexID: req.IndexID, IndexBase: int(req.IndexBase), User: ss.user,
+		Kind: kindOf(req.Type), SpaceID: req.SpaceID, IndexID: req.IndexID, IndexBase: int(req.IndexBase), User: ss.user,
 		Key: ss.keep(req.Key), Tuple: ss.keep(req.Tuple), Ops: ss.keep(req.Ops),
 	}}
 	ss.batch.Writes = append(ss.batch.Writes, w)
@@ -154,9 +154,19 @@ func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
 	}
 }
 
-var kinds = map[iproto.Type]box.Kind{
-	iproto.TypeInsert: box.Insert, iproto.TypeReplace: box.Replace, iproto.TypeUpdate: box.Update,
-	iproto.TypeUpsert: box.Upsert, iproto.TypeDelete: box.Delete,
+func kindOf(t iproto.Type) box.Kind {
+	switch t {
+	case iproto.TypeInsert:
+		return box.Insert
+	case iproto.TypeReplace:
+		return box.Replace
+	case iproto.TypeUpdate:
+		return box.Update
+	case iproto.TypeUpsert:
+		return box.Upsert
+	default:
+		return box.Delete
+	}
 }
 
 const chunkBytes = 4 << 10

@@ -17,7 +17,7 @@ func (t *Tree) Insert(r *Root, version uint64, tup memory.Ref) (old memory.Ref, 
 		t.leaf(r.Page).insert(0, p.hint, tup)
 		return 0, nil
 	}
-	found, leftEdge, rightEdge := t.descend(*r, &p)
+	found, at := t.descend(*r, &p)
 	if found {
 		return t.replace(r, version, p.hint, tup), nil
 	}
@@ -27,10 +27,10 @@ func (t *Tree) Insert(r *Root, version uint64, tup memory.Ref) (old memory.Ref, 
 		t.path[0].ref = t.own(version, t.path[0].ref)
 		t.leaf(t.path[0].ref).insert(t.path[0].pos, p.hint, tup)
 	} else {
-		split = t.splitLeaf(r, version, leftEdge, rightEdge)
+		split = t.splitLeaf(r, version, at)
 		t.insertSplit(split, p.hint, tup)
 	}
-	t.grow(r, version, split, leftEdge, rightEdge)
+	t.grow(r, version, split, at)
 	return 0, nil
 }
 
@@ -39,16 +39,16 @@ func (t *Tree) replace(r *Root, version, hint uint64, tup memory.Ref) (old memor
 	l, pos := t.leaf(t.path[0].ref), t.path[0].pos
 	old = l.ref(pos)
 	l.set(pos, hint, tup)
-	t.grow(r, version, 0, false, false)
+	t.grow(r, version, 0, inside)
 	return old
 }
 
 // splitLeaf splits the full leaf of the path in two, of which the second is returned and the first stays on the path.
 // At the edges of the tree the old leaf stays full, untouched, and the other one is empty: keys that arrive in order
 // fill their pages.
-func (t *Tree) splitLeaf(r *Root, version uint64, leftEdge, rightEdge bool) memory.Ref {
+func (t *Tree) splitLeaf(r *Root, version uint64, at edge) memory.Ref {
 	old := t.path[0].ref
-	switch {
+	switch at {
 	case rightEdge:
 		return t.newPage(r, version, 0)
 	case leftEdge:
@@ -86,12 +86,12 @@ func (t *Tree) insertSplit(right memory.Ref, hint uint64, tup memory.Ref) {
 }
 
 // grow carries a change of the leaf upwards: links, and the second half of a page that was split (0: none).
-func (t *Tree) grow(r *Root, version uint64, split memory.Ref, leftEdge, rightEdge bool) {
+func (t *Tree) grow(r *Root, version uint64, split memory.Ref, at edge) {
 	top := int(r.Height) - 1
 	for level := 1; level <= top; level++ {
 		changed := t.link(version, level-1)
 		if split != 0 {
-			split = t.insertChild(r, version, level, first(t.raw(split), split), leftEdge, rightEdge)
+			split = t.insertChild(r, version, level, split, at)
 		} else if !changed {
 			return
 		}
@@ -110,26 +110,27 @@ func (t *Tree) grow(r *Root, version uint64, split memory.Ref, leftEdge, rightEd
 }
 
 // insertChild puts a child behind the one on the path. A full page is split, and its second half returned.
-func (t *Tree) insertChild(r *Root, version uint64, level int, e entry, leftEdge, rightEdge bool) memory.Ref {
+func (t *Tree) insertChild(r *Root, version uint64, level int, child memory.Ref, at edge) memory.Ref {
+	e := first(t.raw(child), child)
 	pos := t.path[level].pos + 1
 	if t.page(t.path[level].ref).n < innerMax {
 		t.ownInner(version, level).insert(pos, e)
 		return 0
 	}
-	if rightEdge {
+	if at == rightEdge {
 		right := t.newPage(r, version, uint8(level))
 		t.inner(right).insert(0, e)
 		return right
 	}
-	at := innerMax / 2
-	if leftEdge {
-		at = 1
+	half := innerMax / 2
+	if at == leftEdge {
+		half = 1
 	}
-	right := t.halve(r, version, level, at)
-	if pos <= at {
+	right := t.halve(r, version, level, half)
+	if pos <= half {
 		t.inner(t.path[level].ref).insert(pos, e)
 	} else {
-		t.inner(right).insert(pos-at, e)
+		t.inner(right).insert(pos-half, e)
 	}
 	return right
 }

@@ -186,16 +186,25 @@ func (t *Tree) GetTuple(r Root, tup []byte) memory.Ref {
 	return t.find(r, &p)
 }
 
+// edge says that a place is before or behind all entries of a tree.
+type edge uint8
+
+const (
+	inside edge = iota
+	leftEdge
+	rightEdge
+)
+
 // descend fills the writer's path to the place of the probe and tells whether an equal entry is there, and whether the
-// place is before or behind all entries of the tree.
-func (t *Tree) descend(r Root, p *probe) (found, leftEdge, rightEdge bool) {
-	leftEdge, rightEdge = true, true
+// place is at an edge of the tree.
+func (t *Tree) descend(r Root, p *probe) (found bool, at edge) {
+	left, right := true, true
 	ref := r.Page
 	for level := int(r.Height) - 1; level > 0; level-- {
 		in := t.inner(ref)
 		pos := max(t.innerBefore(in, p, true)-1, 0)
-		leftEdge = leftEdge && pos == 0
-		rightEdge = rightEdge && pos == int(in.n)-1
+		left = left && pos == 0
+		right = right && pos == int(in.n)-1
 		t.path[level].ref, t.path[level].pos = ref, pos
 		ref = in.child(pos)
 	}
@@ -203,7 +212,13 @@ func (t *Tree) descend(r Root, p *probe) (found, leftEdge, rightEdge bool) {
 	pos := t.leafBefore(l, p, false)
 	t.path[0].ref, t.path[0].pos = ref, pos
 	found = pos < int(l.n) && l.hints[pos] == p.hint && t.compare(l.ref(pos), p) == 0
-	return found, leftEdge && pos == 0, rightEdge && pos == int(l.n)
+	switch {
+	case right && pos == int(l.n):
+		return found, rightEdge
+	case left && pos == 0:
+		return found, leftEdge
+	}
+	return found, inside
 }
 
 // reserve makes room for the pages that one change of the tree may need.

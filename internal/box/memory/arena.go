@@ -128,8 +128,19 @@ func (a *Arena) SetQuota(bytes uint64) {
 func (a *Arena) ExceedQuota(on bool) { a.exceed = on }
 
 // Room reports whether bytes more (rounding to size classes included) may be allocated within the quota, or beyond it
-// if ExceedQuota is on.
-func (a *Arena) Room(bytes uint64) bool { return a.exceed || a.used+bytes <= a.quota }
+// if ExceedQuota is on. Where memory is short it first frees as much as it needs of what Reclaim may free already.
+func (a *Arena) Room(bytes uint64) bool {
+	return a.exceed || a.used+bytes <= a.quota || a.reclaimFor(bytes)
+}
+
+func (a *Arena) reclaimFor(bytes uint64) bool {
+	for more := true; a.used+bytes > a.quota; more = a.Reclaim(a.journal.reclaimed) {
+		if !more {
+			return false
+		}
+	}
+	return true
+}
 
 // Alloc returns a block of at least size bytes (1 to BlockBytesMax), cut to size. Its content is arbitrary.
 // Errors: ErrQuota, ErrTooLarge.

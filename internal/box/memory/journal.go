@@ -29,7 +29,7 @@ const (
 	entryKindShift = RefBits
 	entryFreed     = 1 << 63 // in born: allocated before, freed in the same version
 	// Reclaim frees this many blocks in one call, and twice what was retired since the call before.
-	reclaimBlocks = 256
+	reclaimBlocks = 512
 )
 
 func entry(k Kind, r Ref) uint64 { return uint64(r) | uint64(k)<<entryKindShift }
@@ -139,7 +139,8 @@ func (a *Arena) Free(k Kind, r Ref) {
 // Reclaim frees blocks that were retired at versions up to upTo, the oldest first. upTo is the oldest version that a
 // reader may use: Epochs.Min(). Versions up to it are settled. One call does a bounded amount of work, in proportion
 // to what was retired since the last call, so that the writer never stops for long and the queue never grows for good.
-// It reports whether work is left for another call with the same upTo.
+// It reports whether work is left for another call with the same upTo: call it again when there is time, or at the
+// next publication.
 func (a *Arena) Reclaim(upTo uint64) (more bool) {
 	a.Settle(upTo)
 	j := &a.journal

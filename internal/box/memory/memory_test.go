@@ -207,6 +207,32 @@ func TestReclaimIsBoundedAndDoesNotStarve(t *testing.T) {
 	}
 }
 
+// Memory that may be reclaimed does not make an allocation fail.
+func TestQuotaReclaimsFirst(t *testing.T) {
+	a := newTestArena(t, 1<<20)
+	defer a.Close()
+	a.Begin(1)
+	var refs []Ref
+	for a.Room(100) {
+		refs = append(refs, must[Ref](t)(a.AllocTuple(make([]byte, 60))))
+	}
+	a.Begin(2)
+	for _, r := range refs {
+		a.Retire(KindTuple, r, 2)
+	}
+	if _, err := a.AllocTuple(make([]byte, 100_000)); !errors.Is(err, ErrQuota) {
+		t.Fatalf("readers may see version 1: %v", err)
+	}
+	a.Reclaim(0)
+	if !a.Reclaim(2) {
+		t.Fatal("one call reclaims all: the test proves nothing")
+	}
+	must[Ref](t)(a.AllocTuple(make([]byte, 100_000)))
+	if a.Stats().RetiredBlocks == 0 {
+		t.Error("more was reclaimed than the allocation needed")
+	}
+}
+
 func TestFreeWithinAVersion(t *testing.T) {
 	a := newTestArena(t, 1<<20)
 	defer a.Close()
@@ -300,80 +326,96 @@ type block struct {
 	retired uint64 // 0: in use
 }
 
+// model is an arena, and what should be in it.
+type model struct {
+	a            *Arena
+	blocks       map[Ref]*block
+	order        []Ref // as allocated, so that draws mean the same in every run
+	now, settled uint64
+}
+
 func runModel(t *rapid.T) {
-	a := newTestArena(t, 16<<20)
-	defer a.Close()
-	blocks := map[Ref]*block{}
-	var order []Ref // allocation order, so that draws mean the same in every run
-	now, settled := uint64(1), uint64(0)
-	a.Begin(now)
-	pick := func(t *rapid.T, ok func(*block) bool) (Ref, *block) {
-		for i, n := rapid.IntRange(0, len(order)).Draw(t, "block"), len(order); n > 0; n-- {
-			r := order[(i+n)%len(order)]
-			if b := blocks[r]; b != nil && ok(b) {
-				return r, b
-			}
-		}
-		return 0, nil
-	}
+	m := &model{a: newTestArena(t, 16<<20), blocks: map[Ref]*block{}, now: 1}
+	defer m.a.Close()
+	m.a.Begin(m.now)
 	t.Repeat(map[string]func(*rapid.T){
-		"": func(t *rapid.T) { checkModel(t, a, blocks) },
-		"alloc": func(t *rapid.T) {
-			size := rapid.SampledFrom([]int{1, 5, 20, 28, 100, 1000, 20_000, 100_000}).Draw(t, "size")
-			for range rapid.IntRange(1, 40).Draw(t, "n") {
-				data := bytes.Repeat([]byte{byte(len(order))}, size)
-				r, err := a.AllocTuple(data)
-				if err != nil {
-					return
-				}
-				if blocks[r] != nil {
-					t.Fatalf("block %d is handed out twice", r)
-				}
-				blocks[r] = &block{kind: KindTuple, data: data, born: now}
-				order = append(order, r)
-			}
-		},
-		"retire": func(t *rapid.T) {
-			for range rapid.IntRange(1, 40).Draw(t, "n") {
-				if r, b := pick(t, func(b *block) bool { return b.retired == 0 }); b != nil {
-					a.Retire(b.kind, r, now)
-					b.retired = now
-				}
-			}
-		},
-		"free": func(t *rapid.T) {
-			if r, b := pick(t, func(b *block) bool { return b.retired == 0 && b.born == now }); b != nil {
-				a.Free(b.kind, r)
-				delete(blocks, r)
-			}
-		},
-		"begin": func(*rapid.T) { now++; a.Begin(now) },
-		"reclaim": func(t *rapid.T) {
-			if settled = rapid.Uint64Range(settled, now-1).Draw(t, "version"); settled == 0 {
-				return
-			}
-			for a.Reclaim(settled) {
-			}
-			for r, b := range blocks {
-				if b.retired != 0 && b.retired <= settled {
-					delete(blocks, r)
-				}
-			}
-		},
-		"rollback": func(t *rapid.T) {
-			n := rapid.Uint64Range(settled, now).Draw(t, "version")
-			a.Rollback(n)
-			for r, b := range blocks {
-				if b.born > n {
-					delete(blocks, r)
-				} else if b.retired > n {
-					b.retired = 0
-				}
-			}
-			now = n + 1
-			a.Begin(now)
-		},
+		"":         func(t *rapid.T) { checkModel(t, m.a, m.blocks) },
+		"alloc":    m.alloc,
+		"retire":   m.retire,
+		"free":     m.free,
+		"begin":    func(*rapid.T) { m.now++; m.a.Begin(m.now) },
+		"reclaim":  m.reclaim,
+		"rollback": m.rollback,
 	})
+}
+
+func (m *model) pick(t *rapid.T, ok func(*block) bool) (Ref, *block) {
+	for i, n := rapid.IntRange(0, len(m.order)).Draw(t, "block"), len(m.order); n > 0; n-- {
+		r := m.order[(i+n)%len(m.order)]
+		if b := m.blocks[r]; b != nil && ok(b) {
+			return r, b
+		}
+	}
+	return 0, nil
+}
+
+func (m *model) alloc(t *rapid.T) {
+	size := rapid.SampledFrom([]int{1, 5, 20, 28, 100, 1000, 20_000, 100_000}).Draw(t, "size")
+	for range rapid.IntRange(1, 40).Draw(t, "n") {
+		data := bytes.Repeat([]byte{byte(len(m.order))}, size)
+		r, err := m.a.AllocTuple(data)
+		if err != nil {
+			return
+		}
+		if m.blocks[r] != nil {
+			t.Fatalf("block %d is handed out twice", r)
+		}
+		m.blocks[r] = &block{kind: KindTuple, data: data, born: m.now}
+		m.order = append(m.order, r)
+	}
+}
+
+func (m *model) retire(t *rapid.T) {
+	for range rapid.IntRange(1, 40).Draw(t, "n") {
+		if r, b := m.pick(t, func(b *block) bool { return b.retired == 0 }); b != nil {
+			m.a.Retire(b.kind, r, m.now)
+			b.retired = m.now
+		}
+	}
+}
+
+func (m *model) free(t *rapid.T) {
+	if r, b := m.pick(t, func(b *block) bool { return b.retired == 0 && b.born == m.now }); b != nil {
+		m.a.Free(b.kind, r)
+		delete(m.blocks, r)
+	}
+}
+
+func (m *model) reclaim(t *rapid.T) {
+	if m.settled = rapid.Uint64Range(m.settled, m.now-1).Draw(t, "version"); m.settled == 0 {
+		return
+	}
+	for m.a.Reclaim(m.settled) {
+	}
+	for r, b := range m.blocks {
+		if b.retired != 0 && b.retired <= m.settled {
+			delete(m.blocks, r)
+		}
+	}
+}
+
+func (m *model) rollback(t *rapid.T) {
+	n := rapid.Uint64Range(m.settled, m.now).Draw(t, "version")
+	m.a.Rollback(n)
+	for r, b := range m.blocks {
+		if b.born > n {
+			delete(m.blocks, r)
+		} else if b.retired > n {
+			b.retired = 0
+		}
+	}
+	m.now = n + 1
+	m.a.Begin(m.now)
 }
 
 func checkModel(t *rapid.T, a *Arena, blocks map[Ref]*block) {

@@ -10,7 +10,7 @@ type region struct{ all []byte }
 const rangeBytesMax = 256 << 20
 
 func (r *region) reserve(quota uint64) error {
-	bytes := min(2*quota+8<<20, rangeBytesMax)
+	bytes := min(quota+quota/2+8<<20, rangeBytesMax)
 	r.all = make([]byte, bytes&^(grainBytes-1))
 	return nil
 }

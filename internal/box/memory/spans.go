@@ -12,6 +12,8 @@ const (
 	// Free grains beyond this many give their memory back to the system.
 	warmGrainsMax = 16 << 20 >> grainShift
 	spanBins      = 32
+	// Runs in the first bin looked at may be too short; those in later bins never are.
+	firstBinTriesMax = 16
 )
 
 // spans hands out runs of grains: the free ones, merged with their neighbours, or new ones at the end of the range.
@@ -44,8 +46,9 @@ func (s *spans) extend(grains uint32) {
 
 // take returns the first of n adjacent grains.
 func (s *spans) take(n uint32) (uint32, error) {
+	tries := firstBinTriesMax
 	for bin := bits.Len32(n) - 1; bin < spanBins; bin++ {
-		for run := s.bins[bin]; run != 0; run = s.next[run] {
+		for run := s.bins[bin]; run != 0 && tries > 0; run = s.next[run] {
 			if length := s.length[run]; length >= n {
 				s.unlink(run)
 				if length > n {
@@ -53,7 +56,9 @@ func (s *spans) take(n uint32) (uint32, error) {
 				}
 				return run, nil
 			}
+			tries--
 		}
+		tries = firstBinTriesMax
 	}
 	return s.takeNew(n)
 }

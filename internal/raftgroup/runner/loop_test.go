@@ -217,7 +217,13 @@ func TestCompactAndStartFromSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	at := h.loop.Status().Applied
+	var at uint64
+	if err := h.loop.Call(context.Background(), func(g *raftgroup.Group) error {
+		at = g.AppliedIndex()
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if err := h.loop.Compact(context.Background(), at-2); err != nil {
 		t.Fatal(err)
 	}
@@ -348,6 +354,7 @@ func TestLeadershipLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	net.set(old, false)
+	members[leader].turn(t)
 	goal := members[leader].loop.Status().Applied
 	for _, m := range members {
 		for m.loop.Status().Applied < goal {

@@ -209,7 +209,8 @@ func (l *Loop[R]) Compact(ctx context.Context, index uint64) error {
 	return l.cfg.Log.CompactTo(index)
 }
 
-// Status is the group as the loop last saw it; any goroutine may ask.
+// Status is the group as the loop last saw it; any goroutine may ask. Its indexes may lag behind an answer that the machine
+// has just given; Call sees them exactly.
 func (l *Loop[R]) Status() raftgroup.Status {
 	s := *l.status.Load()
 	s.Committed, s.Applied, s.LastIndex = l.committed.Load(), l.applied.Load(), l.last.Load()
