@@ -87,6 +87,30 @@ func ParseSpaceRow(row []byte) (SpaceDef, error) {
 }
 
 func (d *SpaceDef) parseFlags(b []byte) ([]byte, error) {
+	wrong := func(text string) error { return errcode.New(errcode.WrongSpaceOptions, 5, text) }
+	return eachOption(b, wrong, func(key string, value []byte) (err error) {
+		switch key {
+		case "temporary":
+			if d.Temporary, _, err = msgpack.ReadBool(value); err != nil {
+				return wrong("'temporary' must be boolean")
+			}
+		case "group_id":
+			group, _, err := msgpack.ReadUint(value)
+			if err != nil || group > 1 {
+				return wrong("'group_id' must be unsigned")
+			}
+			d.Local = group == 1
+		case "view", "is_sync", "defer_deletes", "sql":
+		default:
+			return wrong(fmt.Sprintf("unexpected option '%s'", key))
+		}
+		return nil
+	})
+}
+
+// eachOption visits the pairs of an options map and returns what follows the map. wrong makes the error for what is no
+// option at all.
+func eachOption(b []byte, wrong func(string) error, visit func(key string, value []byte) error) ([]byte, error) {
 	n, b, err := msgpack.ReadMapLen(b)
 	if err != nil {
 		return nil, err
@@ -94,26 +118,14 @@ func (d *SpaceDef) parseFlags(b []byte) ([]byte, error) {
 	for range n {
 		var key []byte
 		if key, b, err = msgpack.ReadStr(b); err != nil {
-			return nil, errcode.New(errcode.WrongSpaceOptions, 5, "key must be a string")
+			return nil, wrong("key must be a string")
 		}
 		value := b
 		if b, err = msgpack.Skip(b); err != nil {
 			return nil, err
 		}
-		switch string(key) {
-		case "temporary":
-			if d.Temporary, _, err = msgpack.ReadBool(value); err != nil {
-				return nil, errcode.New(errcode.WrongSpaceOptions, 5, "'temporary' must be boolean")
-			}
-		case "group_id":
-			group, _, err := msgpack.ReadUint(value)
-			if err != nil || group > 1 {
-				return nil, errcode.New(errcode.WrongSpaceOptions, 5, "'group_id' must be unsigned")
-			}
-			d.Local = group == 1
-		case "view", "is_sync", "defer_deletes", "sql":
-		default:
-			return nil, errcode.New(errcode.WrongSpaceOptions, 5, fmt.Sprintf("unexpected option '%s'", key))
+		if err := visit(string(key), value); err != nil {
+			return nil, err
 		}
 	}
 	return b, nil
@@ -190,31 +202,20 @@ func ParseIndexRow(row []byte) (IndexDef, error) {
 }
 
 func (d *IndexDef) parseOptions(b []byte) ([]byte, error) {
-	n, b, err := msgpack.ReadMapLen(b)
-	if err != nil {
-		return nil, err
-	}
-	for range n {
-		var key []byte
-		if key, b, err = msgpack.ReadStr(b); err != nil {
-			return nil, errcode.New(errcode.WrongIndexOptions, 4, "key must be a string")
-		}
-		value := b
-		if b, err = msgpack.Skip(b); err != nil {
-			return nil, err
-		}
-		switch string(key) {
+	wrong := func(text string) error { return errcode.New(errcode.WrongIndexOptions, 4, text) }
+	return eachOption(b, wrong, func(key string, value []byte) (err error) {
+		switch key {
 		case "unique":
 			if d.Unique, _, err = msgpack.ReadBool(value); err != nil {
-				return nil, errcode.New(errcode.WrongIndexOptions, 4, "'unique' must be boolean")
+				return wrong("'unique' must be boolean")
 			}
 		case "hint", "dimension", "distance", "range_size", "page_size", "run_count_per_level", "run_size_ratio",
 			"bloom_fpr", "lsn", "sql":
 		default:
-			return nil, errcode.New(errcode.WrongIndexOptions, 4, fmt.Sprintf("unexpected option '%s'", key))
+			return wrong(fmt.Sprintf("unexpected option '%s'", key))
 		}
-	}
-	return b, nil
+		return nil
+	})
 }
 
 // check completes the definition for its space and refuses what an index cannot be.

@@ -37,14 +37,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeInstance serves until it is stopped; its instance name says how else it shall behave.
-func fakeInstance(cfg *config.Config, ch *child.Child, logger *slog.Logger) int {
+// fakeInstance serves until it is stopped; FAKE_INSTANCE says how else it shall behave.
+func fakeInstance(_ *config.Config, ch *child.Child, logger *slog.Logger) int {
 	ch.KeepAlive(nil)
 	step := func(to lifecycle.State, cause *lifecycle.Cause) {
 		_ = ch.Status(lifecycle.Record{To: to, At: time.Unix(1, 0), Cause: cause, Stage: lifecycle.Discover, PID: os.Getpid()})
 	}
 	logger.Info("fake instance", "cookie_bytes", len(ch.Cookie().Reveal()), "password", string(ch.AdminPassword().Reveal()), "program", ch.Program())
-	switch cfg.InstanceName {
+	switch os.Getenv("FAKE_INSTANCE") {
 	case "refused":
 		return int(ipc.ClassRefused)
 	case "broken":
@@ -153,30 +153,42 @@ func TestVersionCommand(t *testing.T) {
 }
 
 // launchAndStop starts a command that stays in the foreground, waits for a text, and ends it as a service manager does.
-func launchAndStop(t *testing.T, wait string, args ...string) (code int, stdout, stderr string) {
+func launchAndStop(t *testing.T, part, wait string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	out, errs := &output{wait: wait, seen: make(chan struct{})}, &output{}
-	if strings.HasPrefix(wait, "stderr:") {
-		out.wait, errs.wait, errs.seen = "", strings.TrimPrefix(wait, "stderr:"), out.seen
+	seen := make(chan struct{})
+	out, errs := &output{}, &output{}
+	if part == "" {
+		out.wait, out.seen = wait, seen
+	} else {
+		errs.wait, errs.seen = wait, seen
 	}
 	done := make(chan int, 1)
 	go func() {
-		done <- Main(Options{Args: args, Environ: os.Environ(), Stdout: out, Stderr: errs, Instance: fakeInstance})
+		environ := append(os.Environ(), "FAKE_INSTANCE="+part)
+		done <- Main(Options{Args: args, Environ: environ, Stdout: out, Stderr: errs, Instance: fakeInstance})
 	}()
+	const patience = 30 * time.Second
 	select {
-	case <-out.seen:
+	case <-seen:
 	case code := <-done:
 		t.Fatalf("ended early with %d: %s %s", code, out, errs)
+	case <-time.After(patience):
+		t.Fatalf("%q did not come: %s %s", wait, out, errs)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	return <-done, out.String(), errs.String()
+	select {
+	case code = <-done:
+	case <-time.After(patience):
+		t.Fatalf("does not stop: %s %s", out, errs)
+	}
+	return code, out.String(), errs.String()
 }
 
 func TestRunToTheEnd(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	code, out, errs := launchAndStop(t, "stderr:instance ended", "run", "--data-dir", dir, "--instance-name", "refused")
+	code, out, errs := command(append(os.Environ(), "FAKE_INSTANCE=refused"), "run", "--data-dir", dir)
 	if code != 2 {
 		t.Errorf("a refused instance: code %d, %s", code, errs)
 	}
@@ -192,7 +204,7 @@ func TestRunToTheEnd(t *testing.T) {
 
 func TestDemoToTheEnd(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "demo")
-	code, out, errs := launchAndStop(t, "ready:", "demo", "--dir", dir, "--base-port", "4301", "--http-base-port", "9081")
+	code, out, errs := launchAndStop(t, "", "ready:", "demo", "--dir", dir, "--base-port", "4301", "--http-base-port", "9081")
 	password, err := os.ReadFile(filepath.Join(dir, "admin-password"))
 	if code != 0 || err != nil {
 		t.Fatalf("code %d, error %v, says %s", code, err, errs)
@@ -211,16 +223,15 @@ func TestDemoToTheEnd(t *testing.T) {
 		t.Errorf("the instance did not get its secrets: error %v, log\n%s", err, log)
 	}
 	// The second time it is the same password.
-	if _, again, _ := launchAndStop(t, "ready:", "demo", "--dir", dir, "--base-port", "4301", "--http-base-port", "9081"); again != out {
+	if _, again, _ := launchAndStop(t, "", "ready:", "demo", "--dir", dir, "--base-port", "4301", "--http-base-port", "9081"); again != out {
 		t.Errorf("the second demo prints\n%s, the first\n%s", again, out)
 	}
 }
 
-func TestRunInErrorState(t *testing.T) {
-	dir := t.TempDir()
-	code, _, errs := launchAndStop(t, "stderr:fake instance", "run", "--data-dir", dir, "--instance-name", "broken")
-	if code != 1 {
-		t.Errorf("a stop from InitError: code %d, want 1: %s", code, errs)
+func TestErrorStateIsToldAndFails(t *testing.T) {
+	code, _, errs := launchAndStop(t, "broken", "InitError", "demo", "--dir", filepath.Join(t.TempDir(), "demo"))
+	if code != 1 || !strings.Contains(errs, "cannot serve (InitError): no good") || !strings.Contains(errs, "the reason is in") {
+		t.Errorf("a stop from InitError: code %d, says %s", code, errs)
 	}
 }
 

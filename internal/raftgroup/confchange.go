@@ -14,8 +14,11 @@ import (
 type ChangeOp uint8
 
 const (
+	// AddVoter makes a replica a voter, a learner too.
 	AddVoter ChangeOp = iota
+	// AddLearner adds a replica that does not vote, or takes the vote from one.
 	AddLearner
+	// Remove takes a replica out of the group.
 	Remove
 )
 

@@ -64,10 +64,14 @@ type Restored struct {
 type Role string
 
 const (
-	RoleFollower  Role = "follower"
+	// RoleFollower takes entries from the leader and votes.
+	RoleFollower Role = "follower"
+	// RoleCandidate asks for votes, or for the prospect of them.
 	RoleCandidate Role = "candidate"
-	RoleLeader    Role = "leader"
-	RoleLearner   Role = "learner"
+	// RoleLeader proposes.
+	RoleLeader Role = "leader"
+	// RoleLearner takes entries and does not vote.
+	RoleLearner Role = "learner"
 )
 
 // Status is a replica's view of its group.
@@ -86,9 +90,13 @@ type Status struct {
 type Level uint8
 
 const (
+	// LevelDebug is for single messages.
 	LevelDebug Level = iota
+	// LevelInfo is for elections and the like.
 	LevelInfo
+	// LevelWarn is for what should not be often.
 	LevelWarn
+	// LevelError is for what should not be.
 	LevelError
 )
 

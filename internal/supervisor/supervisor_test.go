@@ -50,6 +50,8 @@ func newRig(t *testing.T, part ...string) *rig {
 	r.options = Options{
 		Dir: store.Dir{FS: real.FS{}, Path: dir}, Lock: lock, Config: []byte("{}"), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Clock: real.Clock{}, Signals: r.signals, OnReady: func() { r.ready <- struct{}{} }, Args: part,
+		// The race detector would make every child linger for a second at its end.
+		Env: append(os.Environ(), "GORACE=atexit_sleep_ms=0"),
 		OnStatus: func(_ lifecycle.State, text string) {
 			if text != "" {
 				r.said <- text
@@ -113,7 +115,7 @@ func TestCrashIsRestarted(t *testing.T) {
 
 func TestHangingChildIsKilled(t *testing.T) {
 	r := newRig(t, "hang-once")
-	r.options.AliveEvery = 20 * time.Millisecond
+	r.options.AliveEvery = 50 * time.Millisecond
 	r.start()
 	await(t, "ready of the second child", r.ready)
 	r.signals <- syscall.SIGINT
@@ -244,7 +246,7 @@ func TestHandoff(t *testing.T) {
 	r := newRig(t, "tell")
 	r.options.Cookie = config.NewSecret([]byte("cookie-of-sixteen"))
 	r.options.AdminPassword = config.NewSecret([]byte("pass"))
-	r.options.Env = append(os.Environ(), "LYCOSA_ADMIN_PASSWORD=pass", "NOTIFY_SOCKET=/x")
+	r.options.Env = append(r.options.Env, "LYCOSA_ADMIN_PASSWORD=pass", "NOTIFY_SOCKET=/x")
 	r.start()
 	r.says(`comm lycosa:instance, title lycosa:instance, cookie cookie-of-sixteen, password pass, env "", pgid own true, lock true, refusal ""`)
 	pid := -1

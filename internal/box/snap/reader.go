@@ -269,14 +269,14 @@ func (r *Reader) expectEnd() error {
 func (r *Reader) expectZeros(start int64) error {
 	at := start + 4
 	for {
-		chunk, err := r.in.Peek(1)
+		_, err := r.in.Peek(1)
 		switch {
 		case err == io.EOF:
 			return &Error{Offset: start, What: "the file ends with zeros", Err: ErrNoEOF}
 		case err != nil:
 			return &Error{Offset: at, What: "read the tail", Err: err}
 		}
-		chunk, _ = r.in.Peek(r.in.Buffered())
+		chunk, _ := r.in.Peek(r.in.Buffered())
 		for i, c := range chunk {
 			if c != 0 {
 				return &Error{Offset: at + int64(i), What: "bytes after a tail of zeros", Err: ErrCorrupt}

@@ -74,6 +74,8 @@ func (l *Loop[R]) run() {
 			stop = nil
 			l.beginStop()
 		case <-l.force:
+			l.beginStop()
+			l.refuse(errShutdown())
 			l.abort(errcode.New(errcode.UnknownOutcome, "the instance stopped"))
 			return
 		}
@@ -120,6 +122,9 @@ func (l *Loop[R]) drain() {
 		if rd.Write != nil {
 			l.writes = append(l.writes, rd.Write)
 			l.feedDisk()
+		}
+		if l.poisoned {
+			return
 		}
 		if len(rd.Committed) > 0 {
 			l.apply(rd.Committed)
@@ -247,7 +252,11 @@ func (l *Loop[R]) runBatch() bool {
 		return true
 	}
 	invariant.Check(len(entry) > 0, "runner: Run made an empty entry for index %d", index)
-	at, err := g.Propose(entry)
+	var at uint64
+	err := error(errcode.New(errcode.TooBig, "A log entry", len(entry), entryBytesMax))
+	if len(entry) <= entryBytesMax {
+		at, err = g.Propose(entry)
+	}
 	if err != nil {
 		l.cfg.Machine.Abort(index, err)
 		return true

@@ -66,6 +66,8 @@ const (
 	batchRequestsMax = 4096
 	// writesInFlightMax bounds the writes given to the disk and not yet finished.
 	writesInFlightMax = 4
+	// entryBytesMax bounds an entry; a machine keeps its transactions well below.
+	entryBytesMax = 32 << 20
 	// pendingBytesMax bounds the entries that were run and are not committed.
 	pendingBytesMax      = 64 << 20
 	retryIntervalDefault = time.Second

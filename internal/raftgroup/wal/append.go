@@ -6,11 +6,16 @@ import (
 	"hash/crc32"
 
 	"github.com/lycosadb/lycosa/internal/invariant"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
-// Append writes a batch as one record and, where mode or content ask for it, syncs. After ErrDiskFull (in the error's
-// chain) nothing was written and the same batch may be tried again; after any other error the log is poisoned.
+// splitBytes bounds the entries of one record; a larger batch becomes several records, synced together.
+const splitBytes = 16 << 20
+
+// Append writes a batch as one record (a batch of more than 16 MiB as several) and, where mode or content ask for it,
+// syncs. After ErrDiskFull (in the error's chain) the same batch may be tried again; after any other error the log is
+// poisoned.
 func (l *Log) Append(b Batch) error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
@@ -20,12 +25,34 @@ func (l *Log) Append(b Batch) error {
 	if l.opts.Sync == SyncNone {
 		b.Entries, b.Local = nil, nil
 	}
-	kind, truncate := l.kindOf(&b)
+	sync := b.HardState != nil || b.Sync || (l.opts.Sync == SyncFsync && len(b.Entries)+len(b.Local) > 0)
+	for n := splitAt(b.Entries); n < len(b.Entries); n = splitAt(b.Entries) {
+		part := Batch{HardState: b.HardState, Entries: b.Entries[:n]}
+		if err := l.appendPart(&part, false); err != nil {
+			return err
+		}
+		b.HardState, b.Entries = nil, b.Entries[n:]
+	}
+	return l.appendPart(&b, sync)
+}
+
+// splitAt is how many of the entries go into one record.
+func splitAt(entries []raftgroup.Entry) int {
+	size := 0
+	for i := range entries {
+		if size += len(entries[i].Data); size > splitBytes && i > 0 {
+			return i
+		}
+	}
+	return len(entries)
+}
+
+func (l *Log) appendPart(b *Batch, sync bool) error {
+	kind, truncate := l.kindOf(b)
 	if kind == 0 {
 		return nil
 	}
-	sync := b.HardState != nil || b.Sync || (l.opts.Sync == SyncFsync && kind&(kindEntries|kindLocal) != 0)
-	return l.write(kind, &b, truncate, sync)
+	return l.write(kind, b, truncate, sync)
 }
 
 // Mark writes the highest committed index, without a sync, if no record says it yet: so that damage to the last entries

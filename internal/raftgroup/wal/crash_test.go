@@ -24,7 +24,7 @@ func policies(fsys *fault.FS, seed uint64) map[string]fault.Policy {
 			out[fmt.Sprintf("tear tail %d", n)] = fault.TearLastTail(n)
 		}
 	}
-	for i := range uint64(6) {
+	for i := range uint64(3) {
 		out[fmt.Sprintf("random %d", i)] = fault.Random(rand.New(rand.NewPCG(seed, i)), 0.5)
 	}
 	return out

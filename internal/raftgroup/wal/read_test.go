@@ -305,3 +305,23 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestLargeBatchIsSplit: what a follower gets at once may be more than a record holds.
+func TestLargeBatchIsSplit(t *testing.T) {
+	fsys := fault.New()
+	l := mustOpen(t, testOptions(fsys))
+	m := &model{}
+	b := Batch{HardState: hard(1, 1, 0), Entries: entries(1, 1, 5, 7<<20)}
+	m.append(b)
+	syncs := fsys.Count(fault.OpSync)
+	if err := l.Append(b); err != nil {
+		t.Fatal(err)
+	}
+	if n := fsys.Count(fault.OpSync) - syncs; n > 6 {
+		t.Errorf("%d syncs", n)
+	}
+	fsys.Reboot(fault.LoseUnsynced)
+	if err := m.check(mustOpen(t, testOptions(fsys))); err != nil {
+		t.Error(err)
+	}
+}

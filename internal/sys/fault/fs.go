@@ -25,17 +25,28 @@ var ErrCrashed = errors.New("fault: the machine has crashed")
 type Op string
 
 const (
-	OpCreate   Op = "create"
-	OpWrite    Op = "write"
+	// OpCreate is the making of a file by OpenFile.
+	OpCreate Op = "create"
+	// OpWrite is Write and WriteAt.
+	OpWrite Op = "write"
+	// OpTruncate is Truncate, and OpenFile with O_TRUNC of a file that is not empty.
 	OpTruncate Op = "truncate"
+	// OpAllocate is Allocate.
 	OpAllocate Op = "allocate"
-	OpSync     Op = "sync"
-	OpSyncDir  Op = "syncdir"
-	OpRename   Op = "rename"
-	OpRemove   Op = "remove"
-	OpMkdir    Op = "mkdir"
-	OpRead     Op = "read"
-	OpClose    Op = "close"
+	// OpSync is Sync and Datasync.
+	OpSync Op = "sync"
+	// OpSyncDir is SyncDir.
+	OpSyncDir Op = "syncdir"
+	// OpRename is Rename; its name for faults is the new one.
+	OpRename Op = "rename"
+	// OpRemove is Remove, and each name that RemoveAll removes.
+	OpRemove Op = "remove"
+	// OpMkdir is the making of one directory by MkdirAll.
+	OpMkdir Op = "mkdir"
+	// OpRead is Read, ReadAt and ReadDir; it changes nothing and is never where a crash happens.
+	OpRead Op = "read"
+	// OpClose is Close; as OpRead.
+	OpClose Op = "close"
 )
 
 // Fault makes calls fail.

@@ -1,0 +1,171 @@
+package differential
+
+import (
+	"encoding/hex"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// The domains are small, so that keys meet again, and full of edges.
+var (
+	smallUints = []uint64{0, 1, 2, 3, 4, 5, 6, 7}
+	edgeUints  = []uint64{127, 128, 255, 256, 65535, 65536, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<53 - 1, 1 << 53, 1<<53 + 1,
+		1<<63 - 1, 1 << 63, 1<<63 + 1, 1<<64 - 1}
+	negatives = []int64{-1, -2, -3, -32, -33, -128, -129, -32768, -32769, -1 << 31, -1<<31 - 1, -1<<53 - 1, -1 << 53, -1<<53 + 1,
+		-1 << 63, -1<<63 + 1}
+	floats = []float64{0, math.Copysign(0, -1), 1, 1.5, 2, 3, 0.1, 0.5, -1, -1.5, 1 << 53, 1<<53 + 2, -1 << 53, 1 << 63, -1 << 63, 1 << 64,
+		1e19, 1e300, -1e300, math.MaxFloat64, math.SmallestNonzeroFloat64, math.MaxFloat32, 16777217}
+	wildFloats = []float64{math.Inf(1), math.Inf(-1), math.NaN()}
+	strs       = []string{"", "a", "b", "c", "ab", "aa", "A", "B", "a\x00", "a\x00b", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghj", "é", "ж",
+		"\xff", "\x00", "10", "9", strings.Repeat("x", 31), strings.Repeat("x", 32), strings.Repeat("y", 300)}
+	bins = []string{"", "a", "b", "\x00", "\x00\x00", "\xff", "abcdefgh", "abcdefghi", strings.Repeat("z", 40)}
+	// decimals are payloads of extension 1: the scale, then digits and sign in half bytes.
+	decimals = []string{"000c", "001c", "001d", "002c", "01015c", "01015d", "01010c", "02150c", "00123c", "000d",
+		"009007199254740993c", "0018446744073709551615c", "0018446744073709551616c", "009223372036854775808d", "011c", "26000000000000000000000000000000000000001c",
+		"0099999999999999999999999999999999999999c", "0a000000000010c", "d0fd1c", "ff5c"}
+	uuids = []string{"00000000000000000000000000000000", "00000000000000000000000000000001", "64d22e4dac924a23899ae59f34af5479",
+		"64d22e4dac924a23899ae59f34af5480", "ffffffffffffffffffffffffffffffff"}
+	arrays = []string{"[]", "[1]", "[1,2,3]", `["a",null]`, `[[1,2],{"b":3}]`, `[{"c":1,"d":[5,6]}]`}
+	maps   = []string{"{}", `{"a":1}`, `{"a":{"b":[1,2,{"c":3}]}}`, `{"a":[1,2],"b":"x"}`, `{"b":-1,"a":"abc"}`, `{"c":1.5,"a":18446744073709551615}`}
+)
+
+func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
+
+// chance is true in percent of the cases.
+func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
+
+// appendUnsigned appends an unsigned integer, now and then in a longer encoding than it needs.
+func appendUnsigned(r *rand.Rand, b []byte) []byte {
+	v := pick(r, smallUints)
+	if chance(r, 12) {
+		v = pick(r, edgeUints)
+	}
+	switch {
+	case v < 256 && chance(r, 3):
+		return append(b, 0xcd, 0, byte(v))
+	case chance(r, 2):
+		return msgpack.AppendUint64Fixed(b, v)
+	}
+	return msgpack.AppendUint(b, v)
+}
+
+func appendInteger(r *rand.Rand, b []byte) []byte {
+	if chance(r, 65) {
+		return appendUnsigned(r, b)
+	}
+	v := -1 - int64(r.IntN(5))
+	if chance(r, 30) {
+		v = pick(r, negatives)
+	}
+	if v >= -32 && chance(r, 3) {
+		return append(b, 0xd1, 0xff, byte(v))
+	}
+	return msgpack.AppendInt(b, v)
+}
+
+// appendDouble appends a float of eight bytes; wild ones may be infinite or no number.
+func appendDouble(r *rand.Rand, b []byte, wild bool) []byte {
+	if wild && chance(r, 6) {
+		return msgpack.AppendFloat64(b, pick(r, wildFloats))
+	}
+	if chance(r, 30) {
+		return msgpack.AppendFloat64(b, float64(r.IntN(8)))
+	}
+	return msgpack.AppendFloat64(b, pick(r, floats))
+}
+
+func appendNumber(r *rand.Rand, b []byte, wild bool) []byte {
+	switch r.IntN(10) {
+	case 0, 1, 2, 3, 4:
+		return appendInteger(r, b)
+	case 5, 6:
+		return appendDouble(r, b, wild)
+	case 7:
+		return msgpack.AppendFloat32(b, float32(r.IntN(16))/2-2)
+	}
+	return appendDecimal(r, b)
+}
+
+func appendDecimal(r *rand.Rand, b []byte) []byte {
+	return msgpack.AppendExt(b, 1, unhex(evenHex(pick(r, decimals))))
+}
+
+// evenHex puts a zero before the digits of a packed decimal if a half byte is missing.
+func evenHex(s string) string {
+	if len(s)%2 == 0 {
+		return s
+	}
+	scale := 2
+	if strings.HasPrefix(s, "d0") {
+		scale = 4
+	}
+	return s[:scale] + "0" + s[scale:]
+}
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func appendString(r *rand.Rand, b []byte) []byte {
+	if chance(r, 1) && chance(r, 5) {
+		return msgpack.AppendStr(b, strings.Repeat("long", 20_000))
+	}
+	if chance(r, 50) {
+		return msgpack.AppendStr(b, strs[1+r.IntN(6)])
+	}
+	return msgpack.AppendStr(b, pick(r, strs))
+}
+
+// appendOf appends a value of the given type.
+func (g *generator) appendOf(b []byte, kind string) []byte {
+	r := g.rand
+	switch kind {
+	case "unsigned":
+		return appendUnsigned(r, b)
+	case "integer":
+		return appendInteger(r, b)
+	case "double":
+		return appendDouble(r, b, g.wild)
+	case "number":
+		return appendNumber(r, b, g.wild)
+	case "decimal":
+		return appendDecimal(r, b)
+	case "string":
+		return appendString(r, b)
+	case "varbinary":
+		return msgpack.AppendBin(b, []byte(pick(r, bins)))
+	case "boolean":
+		return msgpack.AppendBool(b, chance(r, 50))
+	case "uuid":
+		return msgpack.AppendExt(b, 2, unhex(pick(r, uuids)))
+	case "array":
+		return append(b, packJSON(pick(r, arrays))...)
+	case "map":
+		return append(b, packJSON(pick(r, maps))...)
+	case "scalar":
+		return g.appendOf(b, pick(r, scalarKinds))
+	}
+	return g.appendAny(b)
+}
+
+var scalarKinds = []string{"unsigned", "integer", "number", "string", "string", "varbinary", "boolean", "double", "decimal", "uuid"}
+
+// appendAny appends a value of any kind, now and then one that no field of a declared type takes.
+func (g *generator) appendAny(b []byte) []byte {
+	switch g.rand.IntN(16) {
+	case 0:
+		return msgpack.AppendNil(b)
+	case 1, 2:
+		return g.appendOf(b, "array")
+	case 3, 4:
+		return g.appendOf(b, "map")
+	}
+	return g.appendOf(b, "scalar")
+}
