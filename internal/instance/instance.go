@@ -42,6 +42,7 @@ type Instance struct {
 	http     *httpd.Server
 	sockets  sockets
 	observed observed
+	pulse    pulse
 
 	identity atomic.Pointer[datadir.Identity]
 	// core is the running database; nil until Boot or recovery has made it.
@@ -126,7 +127,7 @@ func (i *Instance) prepare() (datadir.Verdict, error) {
 		Backend: &waiting{i}, InstanceUUID: i.instanceUUID, Logger: i.log, OnAuth: i.auditAuth,
 	})
 	i.child.OnHangup(i.reopen)
-	i.child.KeepAlive(nil)
+	i.child.KeepAlive(i.healthy)
 	i.sink.Emit(event.ProcessStarted{At: i.clock.Wall(), Version: i.version, Stage: verdict.Begin.Stage().String(), PID: os.Getpid(), DataDir: i.cfg.DataDir})
 	return verdict, nil
 }

@@ -39,6 +39,7 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	go c.governor.Run(governing) // goes on while the instance is taken Offline
 	go i.checkpointLoop(ctx, c)
 	go i.confirmOnline(ctx, c)
+	go i.watchLoops(ctx, c)
 	if err := i.connect(ctx, c); err != nil {
 		return i.stopped(ctx, err)
 	}

@@ -2,8 +2,13 @@ package differential
 
 import (
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -29,7 +34,7 @@ var (
 	uuids = []string{"00000000000000000000000000000000", "00000000000000000000000000000001", "64d22e4dac924a23899ae59f34af5479",
 		"64d22e4dac924a23899ae59f34af5480", "ffffffffffffffffffffffffffffffff"}
 	arrays = []string{"[]", "[1]", "[1,2,3]", `["a",null]`, `[[1,2],{"b":3}]`, `[{"c":1,"d":[5,6]}]`}
-	maps   = []string{"{}", `{"a":1}`, `{"a":{"b":[1,2,{"c":3}]}}`, `{"a":[1,2],"b":"x"}`, `{"b":-1,"a":"abc"}`, `{"c":1.5,"a":18446744073709551615}`}
+	objects = []string{"{}", `{"a":1}`, `{"a":{"b":[1,2,{"c":3}]}}`, `{"a":[1,2],"b":"x"}`, `{"b":-1,"a":"abc"}`, `{"c":1.5,"a":18446744073709551615}`}
 )
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -148,7 +153,7 @@ func (g *generator) appendOf(b []byte, kind string) []byte {
 	case "array":
 		return append(b, packJSON(pick(r, arrays))...)
 	case "map":
-		return append(b, packJSON(pick(r, maps))...)
+		return append(b, packJSON(pick(r, objects))...)
 	case "scalar":
 		return g.appendOf(b, pick(r, scalarKinds))
 	}
@@ -168,4 +173,59 @@ func (g *generator) appendAny(b []byte) []byte {
 		return g.appendOf(b, "map")
 	}
 	return g.appendOf(b, "scalar")
+}
+
+// packed holds the encodings of the arrays and maps, made once.
+var packed = map[string][]byte{}
+
+// packJSON encodes JSON, maps in the order of their keys.
+func packJSON(text string) []byte {
+	if b, ok := packed[text]; ok {
+		return b
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		panic(err)
+	}
+	b := packValue(nil, v)
+	packed[text] = b
+	return b
+}
+
+func packValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case nil:
+		return msgpack.AppendNil(b)
+	case bool:
+		return msgpack.AppendBool(b, v)
+	case string:
+		return msgpack.AppendStr(b, v)
+	case json.Number:
+		if u, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+			return msgpack.AppendUint(b, u)
+		}
+		if i, err := v.Int64(); err == nil {
+			return msgpack.AppendInt(b, i)
+		}
+		f, err := v.Float64()
+		if err != nil {
+			panic(err)
+		}
+		return msgpack.AppendFloat64(b, f)
+	case []any:
+		b = msgpack.AppendArrayHeader(b, len(v))
+		for _, e := range v {
+			b = packValue(b, e)
+		}
+		return b
+	case map[string]any:
+		b = msgpack.AppendMapHeader(b, len(v))
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			b = packValue(msgpack.AppendStr(b, k), v[k])
+		}
+		return b
+	}
+	panic("cannot encode " + fmt.Sprint(v))
 }

@@ -164,6 +164,14 @@ func (a *Arena) AllocTuple(data []byte) (Ref, error) {
 	return r, nil
 }
 
+// TupleBytes returns what a tuple of size bytes (at most BlockBytesMax less 4) adds to Used.
+func (a *Arena) TupleBytes(size int) uint64 {
+	if size += tupleHeadBytes; size > classBytesMax {
+		return (uint64(size) + grainBytes - 1) &^ (grainBytes - 1)
+	}
+	return uint64(a.classes[a.byUnits[(size+unitBytes-1)>>unitShift]].bytes)
+}
+
 // AllocPage returns an index page of PageBytes, aligned to its size, with arbitrary content. Error: ErrQuota.
 func (a *Arena) AllocPage() (Ref, error) {
 	if err := a.ReservePages(1, false); err != nil {

@@ -64,10 +64,15 @@ func TestTupleKeepsItsBytes(t *testing.T) {
 	a := newTestArena(t, 64<<20)
 	defer a.Close()
 	a.Begin(1)
+	sizes := []int{0, 1, 11, 12, 100, 4096, classBytesMax - 4, classBytesMax, 1 << 20, 3<<20 + 5}
 	var refs []Ref
-	for _, n := range []int{0, 1, 11, 12, 100, 4096, classBytesMax - 4, classBytesMax, 1 << 20, 3<<20 + 5} {
+	for _, n := range sizes {
+		before := a.Used()
 		refs = append(refs, must[Ref](t)(a.AllocTuple(bytes.Repeat([]byte{byte(n)}, n))))
-		for i, m := range []int{0, 1, 11, 12, 100, 4096, classBytesMax - 4, classBytesMax, 1 << 20, 3<<20 + 5}[:len(refs)] {
+		if took := a.Used() - before; took != a.TupleBytes(n) {
+			t.Errorf("a tuple of %d bytes took %d, TupleBytes says %d", n, took, a.TupleBytes(n))
+		}
+		for i, m := range sizes[:len(refs)] {
 			got := a.Tuple(refs[i])
 			if len(got) != m || cap(got) != m || bytes.Count(got, []byte{byte(m)}) != m {
 				t.Fatalf("tuple of %d bytes has %d", m, len(got))

@@ -104,9 +104,9 @@ func (t *template) appendFrame(dst []byte, sync, key uint32) []byte {
 	return dst
 }
 
-// second and third are the fields of the row with a key. The lowest 2^16 numbers are left out, so that a server that
-// encodes numbers anew needs as many bytes as were sent.
-func second(key uint32) uint32 { return mix32(key) | 1<<16 }
+// second and third are the fields of the row with a key. The lowest 2^16 numbers, and the highest, are no third fields, so
+// that adding to one does not change how many bytes it takes.
+func second(key uint32) uint32 { return mix32(key) }
 func third(key uint32) uint32  { return mix32(key^0x5bd1e995)&0x7fffffff | 1<<16 }
 
 // frameOptions say what requests are about.

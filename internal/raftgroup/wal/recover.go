@@ -113,10 +113,6 @@ func (l *Log) recover(seqs []uint64) error {
 	if s.torn > 0 {
 		l.rec.TornFile, l.rec.TornOffset = l.path(segmentName(l.opts.Prefix, l.head.seq)), s.off
 	}
-	if s.torn > 0 && l.opts.Logger != nil {
-		l.opts.Logger.Warn("torn end of the log cut", "group", l.opts.Group, "file", l.rec.TornFile, "offset", s.off,
-			"bytes", s.torn)
-	}
 	if s.commit > l.ix.last {
 		l.rec.LostEntries = s.commit - l.ix.last
 	}
