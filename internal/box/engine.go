@@ -37,7 +37,8 @@ type Engine struct {
 	schema  *Schema
 	version uint64 // the version being written, 0 between Seal and Begin
 	sealed  uint64
-	force   bool // rows that are committed already: no refusals, and memory may exceed the quota
+	oldest  uint64 // no reader used a version below this when Publish last looked
+	force   bool   // rows that are committed already: no refusals, and memory may exceed the quota
 	touched []*indexState
 	pending []pendingVersion
 	entry   []byte
@@ -96,9 +97,8 @@ func (e *Engine) Seal() []byte {
 	}
 	changed := e.rows > 0 || len(e.touched) > 0
 	if len(e.touched) > 0 {
-		oldest := e.epochs.Min()
 		for _, st := range e.touched {
-			st.seal(version, oldest)
+			st.seal(version, e.oldest)
 		}
 		e.pending = append(e.pending, pendingVersion{version, e.touched})
 		e.touched = nil
@@ -117,9 +117,8 @@ func (e *Engine) sealSchema(version uint64) {
 	sv := &schemaVersion{version: version, schema: e.schema}
 	sv.prev.Store(e.schemas.Load())
 	e.schemas.Store(sv)
-	oldest := e.epochs.Min()
 	for p := sv; p != nil; p = p.prev.Load() {
-		if p.version <= oldest {
+		if p.version <= e.oldest {
 			p.prev.Store(nil)
 			return
 		}
@@ -136,7 +135,23 @@ func (e *Engine) Publish(version uint64) {
 	if n > 0 {
 		e.pending = e.pending[:copy(e.pending, e.pending[n:])]
 	}
-	e.arena.Reclaim(e.epochs.Min())
+	e.arena.Settle(version)
+	e.oldest = e.epochs.Min()
+	e.arena.Reclaim(e.oldest)
+}
+
+// idleRounds bounds the work of one call of Idle.
+const idleRounds = 64
+
+// Idle goes on freeing what no reader can see, where the last Publish left some: a dropped space, for example. To be
+// called now and then while nothing is written.
+func (e *Engine) Idle() {
+	e.oldest = e.epochs.Min()
+	for n := 0; n < idleRounds && e.version == 0; n++ {
+		if !e.arena.Reclaim(e.oldest) {
+			return
+		}
+	}
 }
 
 // Rollback unlinks every sealed version above the given one: they will never be committed here.

@@ -271,7 +271,7 @@ func (e *Engine) checkQuota(sp *Space, tup []byte) error {
 	if e.force || tup == nil {
 		return nil
 	}
-	if need := len(tup) + pageReserve*len(sp.Indexes); !e.arena.Room(uint64(need)) {
+	if need := e.arena.TupleBytes(len(tup)) + uint64(pageReserve*len(sp.Indexes)); !e.arena.Room(need) {
 		return errcode.New(errcode.MemoryIssue, len(tup), "slab allocator", "memtx_tuple")
 	}
 	return nil

@@ -27,11 +27,15 @@ func (i *Instance) healthy() bool {
 // watchLoops notes each time both loops have answered. When one hangs the notes stop, and with them the Alive messages.
 func (i *Instance) watchLoops(ctx context.Context, c *core) {
 	nothing := func(*raftgroup.Group) error { return nil }
+	idle := func(*raftgroup.Group) error {
+		c.engine.Idle() // on the goroutine of the writer
+		return nil
+	}
 	ticker := time.NewTicker(pulseEvery)
 	defer ticker.Stop()
 	for {
 		ask, cancel := context.WithTimeout(ctx, pulseMax)
-		turning := c.catalogLoop.Call(ask, nothing) == nil && c.dataLoop.Call(ask, nothing) == nil
+		turning := c.catalogLoop.Call(ask, nothing) == nil && c.dataLoop.Call(ask, idle) == nil
 		cancel()
 		if turning {
 			i.pulse.last.Store(int64(i.clock.Boot()))

@@ -31,7 +31,7 @@ type conn struct {
 	partial []byte // start of a reply that has not come whole
 	wanted  bool   // told when the socket takes more
 	// due and owed are for a fixed rate: when the next request is to be sent, and how many are late already.
-	dueNs int64
+	dueNs float64
 	owed  uint64
 }
 

@@ -30,9 +30,7 @@ type phase struct {
 	// everyNs is the time between two requests of one connection at a fixed rate, 0 for a closed loop.
 	everyNs float64
 
-	stop    atomic.Bool
-	replies atomic.Uint64 // all, for progress and CPU per request
-	errors  atomic.Uint64
+	stop atomic.Bool
 }
 
 // ErrorCount is how often a request was answered with an error number, and the first of its messages.
@@ -53,7 +51,13 @@ type thread struct {
 	cursor  int // at a fixed rate: whose turn is next
 	turnNs  float64
 	ended   bool // no more requests are sent
-	pending int  // requests in flight
+	endedNs int64
+	pending int // requests in flight
+	replies uint64
+	failed  uint64
+
+	// shown are replies and failed as others may read them while the thread runs.
+	shown struct{ replies, failed atomic.Uint64 }
 
 	latency   Histogram
 	requests  uint64 // replies within the measured time
@@ -93,6 +97,7 @@ func (t *thread) open() (err error) {
 		return fmt.Errorf("epoll: %w", err)
 	}
 	for i, c := range t.conns {
+		c.number = i
 		e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(i)}
 		if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, c.fd, &e); err != nil {
 			return fmt.Errorf("epoll: %w", err)
@@ -117,18 +122,19 @@ func (t *thread) loop() error {
 	} else {
 		t.turnNs = float64(now)
 		for i, c := range t.conns {
-			c.dueNs = now + int64(t.p.everyNs*float64(i)/float64(len(t.conns)))
+			c.dueNs = t.turnNs + t.p.everyNs*float64(i)/float64(len(t.conns))
 		}
 	}
 	for {
 		now = t.p.clock.now()
 		if now >= t.p.untilNs || t.p.stop.Load() {
-			t.finish()
+			t.finish(now)
+			t.countUnsent()
 		}
 		if t.ended && t.pending == 0 {
 			return nil
 		}
-		if t.ended && now > t.endNs()+int64(t.p.drainMax) {
+		if t.ended && now > max(t.endedNs, t.lastNs)+int64(t.p.drainMax) {
 			return fmt.Errorf("%d requests are without a reply after %s", t.pending, t.p.drainMax)
 		}
 		if t.p.everyNs > 0 && !t.ended {
@@ -148,9 +154,6 @@ func (t *thread) loop() error {
 	}
 }
 
-// endNs is when the wait for the last replies began: at the end of the time, or with the last reply that came.
-func (t *thread) endNs() int64 { return max(min(t.p.untilNs, t.p.clock.now()), t.lastNs) }
-
 // waitMs is how long to wait for events.
 func (t *thread) waitMs(now int64) int {
 	wait := int64(wakeMax)
@@ -160,16 +163,19 @@ func (t *thread) waitMs(now int64) int {
 	return max(int((wait+int64(time.Millisecond)-1)/int64(time.Millisecond)), 0)
 }
 
-// finish sends no more. What was due at a fixed rate and not sent counts with the time that it has waited.
-func (t *thread) finish() {
-	if t.ended {
-		return
+// finish sends no more.
+func (t *thread) finish(now int64) {
+	if !t.ended {
+		t.ended, t.endedNs = true, now
 	}
-	t.ended = true
+}
+
+// countUnsent counts what was due at a fixed rate and was not sent in time, with the time that it has waited.
+func (t *thread) countUnsent() {
 	for _, c := range t.conns {
 		for ; c.owed > 0; c.owed-- {
-			t.latency.Record(t.p.untilNs - c.dueNs)
-			c.dueNs += int64(t.p.everyNs)
+			t.latency.Record(t.p.untilNs - int64(c.dueNs))
+			c.dueNs += t.p.everyNs
 			t.unsent++
 		}
 	}
@@ -214,6 +220,8 @@ func (t *thread) receive(c *conn) error {
 				t.buf = append(make([]byte, 0, o.size), b...)[:o.size]
 			}
 			c.partial = append(c.partial[:0], b...)
+			t.shown.replies.Store(t.replies)
+			t.shown.failed.Store(t.failed)
 			return nil
 		}
 		if err := t.reply(c, o, b[:o.size], now); err != nil {
@@ -232,7 +240,7 @@ func (t *thread) reply(c *conn, o outcome, frame []byte, now int64) error {
 		return err
 	}
 	t.pending--
-	t.p.replies.Store(t.p.replies.Load() + 1)
+	t.replies++
 	t.lastNs = now
 	if o.code != 0 {
 		t.countError(o.code&0x7fff, frame)
@@ -249,7 +257,7 @@ func (t *thread) reply(c *conn, o outcome, frame []byte, now int64) error {
 }
 
 func (t *thread) countError(code uint32, frame []byte) {
-	t.p.errors.Add(1)
+	t.failed++
 	if e := t.errors[code]; e != nil {
 		e.Count++
 		return
@@ -268,7 +276,7 @@ func (t *thread) refill(c *conn, now int64) error {
 			if c.owed == 0 {
 				break
 			}
-			since = c.dueNs
+			since = int64(c.dueNs)
 		}
 		key, ok := t.nextKey()
 		if !ok {
@@ -276,7 +284,7 @@ func (t *thread) refill(c *conn, now int64) error {
 		}
 		if t.p.everyNs > 0 {
 			c.owed--
-			c.dueNs += int64(t.p.everyNs)
+			c.dueNs += t.p.everyNs
 		}
 		c.put(t.p.template, key, since)
 		t.pending++
@@ -303,7 +311,10 @@ func (t *thread) nextKey() (key uint32, ok bool) {
 	}
 	if !ok {
 		t.exhausted = true
-		t.finish()
+		t.finish(t.p.clock.now())
+		for _, c := range t.conns {
+			c.owed = 0
+		}
 		return 0, false
 	}
 	t.quota--
