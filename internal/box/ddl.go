@@ -277,6 +277,7 @@ func (e *Engine) prepareTruncate(after []byte) (func(), error) {
 		return nil, errcode.New(errcode.TruncateSystemSpace, sp.Name)
 	}
 	return func() {
+		e.changes.add(change{version: e.version, space: sp.ID})
 		for _, ix := range sp.Indexes {
 			e.freeIndex(ix, ix.ID == 0)
 		}

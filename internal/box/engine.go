@@ -39,12 +39,14 @@ type Engine struct {
 	sealed  uint64
 	oldest  uint64 // no reader used a version below this when Publish last looked
 	force   bool   // rows that are committed already: no refusals, and memory may exceed the quota
+	loading bool   // rows come from a snapshot
 	touched []*indexState
 	pending []pendingVersion
 	entry   []byte
 	rows    int
 	scratch []byte
 	updater tuple.Updater
+	changes changes
 
 	schemas atomic.Pointer[schemaVersion]
 }
@@ -137,6 +139,7 @@ func (e *Engine) Publish(version uint64) {
 	}
 	e.arena.Settle(version)
 	e.oldest = e.epochs.Min()
+	e.changes.forget(e.oldest)
 	e.arena.Reclaim(e.oldest)
 }
 
@@ -147,6 +150,7 @@ const idleRounds = 64
 // called now and then while nothing is written.
 func (e *Engine) Idle() {
 	e.oldest = e.epochs.Min()
+	e.changes.forget(e.oldest)
 	for n := 0; n < idleRounds && e.version == 0; n++ {
 		if !e.arena.Reclaim(e.oldest) {
 			return
@@ -169,6 +173,7 @@ func (e *Engine) Rollback(version uint64) {
 	}
 	e.schemas.Store(sv)
 	e.schema = sv.schema
+	e.changes.rollback(version)
 	e.arena.Rollback(version)
 	e.sealed = version
 }

@@ -155,7 +155,11 @@ func (e *Engine) Load(space uint32, tup []byte) error {
 		return fmt.Errorf("box: load: space %d has no primary index", space)
 	}
 	e.setForce(true)
-	defer e.setForce(false)
+	e.loading = true
+	defer func() {
+		e.loading = false
+		e.setForce(false)
+	}()
 	return e.applyChange(sp, pk.state.store.GetTuple(pk.state.cur, tup), tup)
 }
 

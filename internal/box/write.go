@@ -118,7 +118,9 @@ func (e *Engine) replaceOnly(sp *Space, st *indexState, tup []byte) ([]byte, err
 	e.log(sp, nil, tup)
 	e.touch(st)
 	ref := must(e.arena.AllocTuple(tup))
-	if old := must(st.store.Insert(&st.cur, e.version, ref)); old != 0 {
+	old := must(st.store.Insert(&st.cur, e.version, ref))
+	e.record(sp, old, ref)
+	if old != 0 {
 		e.retireTuple(old)
 	}
 	return e.arena.Tuple(ref), nil
@@ -198,24 +200,30 @@ func (e *Engine) delete(sp *Space, s *Statement) ([]byte, error) {
 
 // findExact finds the tuple with a full key in a unique index.
 func (e *Engine) findExact(sp *Space, s *Statement) (memory.Ref, error) {
+	ix, key, err := exactKey(sp, s)
+	if err != nil {
+		return 0, err
+	}
+	return ix.state.store.Get(ix.state.cur, key, ix.Def.PartCount()), nil
+}
+
+// exactKey checks that a statement names one tuple by a full key of a unique index, and returns both.
+func exactKey(sp *Space, s *Statement) (*Index, []byte, error) {
 	ix := sp.Index(s.IndexID)
 	if ix == nil {
-		return 0, errcode.New(errcode.NoSuchIndexID, s.IndexID, sp.Name)
+		return nil, nil, errcode.New(errcode.NoSuchIndexID, s.IndexID, sp.Name)
 	}
 	if !ix.Unique {
-		return 0, errcode.New(errcode.MoreThanOneTuple)
+		return nil, nil, errcode.New(errcode.MoreThanOneTuple)
 	}
 	n, key, err := msgpack.ReadArrayLen(s.Key)
 	if err != nil {
-		return 0, errcode.New(errcode.InvalidMsgPack, "packet body")
+		return nil, nil, errcode.New(errcode.InvalidMsgPack, "packet body")
 	}
-	if parts := len(ix.Def.Parts()); n != parts {
-		return 0, errcode.New(errcode.ExactMatch, parts, n)
+	if parts := ix.Def.PartCount(); n != parts {
+		return nil, nil, errcode.New(errcode.ExactMatch, parts, n)
 	}
-	if err := ix.Def.ValidateKey(key, n); err != nil {
-		return 0, err
-	}
-	return ix.state.store.Get(ix.state.cur, key, n), nil
+	return ix, key, ix.Def.ValidateKey(key, n)
 }
 
 // change puts a checked tuple in the place of old (0: none), or removes old if tup is nil. All checks come first.
@@ -298,6 +306,7 @@ func (e *Engine) apply(sp *Space, old memory.Ref, tup []byte) []byte {
 			must(st.store.Insert(&st.cur, e.version, ref))
 		}
 	}
+	e.record(sp, old, ref)
 	if old != 0 {
 		e.retireTuple(old)
 	}
