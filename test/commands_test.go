@@ -63,6 +63,40 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestRefusedStarts: what cannot work ends at once with exit code 2 and a sentence.
+func TestRefusedStarts(t *testing.T) {
+	t.Parallel()
+	open := filepath.Join(t.TempDir(), "open")
+	if err := os.WriteFile(open, []byte("secret\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cookie := filepath.Join(t.TempDir(), "cookie")
+	if err := os.WriteFile(cookie, []byte("0123456789abcdef0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := strings.TrimPrefix(freeAddress(t), "127.0.0.1")
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"advertise", []string{"--listen", "0.0.0.0" + port}},
+		{"cookie", []string{"--listen", "0.0.0.0" + port, "--advertise", "10.1.2.3" + port}},
+		{"script", []string{"--listen", "127.0.0.1" + port, "--script", "app.lua"}},
+		{"others", []string{"--listen", "127.0.0.1" + port, "--admin-password-file", open}},
+		{"cookie", []string{"--listen", "127.0.0.1" + port, "--cookie-file", filepath.Join(t.TempDir(), "none")}},
+		{"shutdown-timeout", []string{"--listen", "127.0.0.1" + port, "--shutdown-timeout", "soon"}},
+		{"memory", []string{"--listen", "127.0.0.1" + port, "--memory", "lots"}},
+		{"wal-mode", []string{"--listen", "127.0.0.1" + port, "--wal-mode", "maybe"}},
+		{"peer", []string{"--listen", "127.0.0.1" + port, "--peer", "127.0.0.1:1,127.0.0.1" + port, "--cookie-file", cookie}},
+	} {
+		dir := filepath.Join(t.TempDir(), "data")
+		code, out, errs := run(t, append([]string{"run", "--data-dir", dir}, c.args...)...)
+		if code != 2 || !strings.Contains(errs, c.says) {
+			t.Errorf("lycosa run %s: exit code %d, want 2 and %s\n%s%s", strings.Join(c.args, " "), code, c.says, out, errs)
+		}
+	}
+}
+
 // TestInspect reads every file that an instance writes.
 func TestInspect(t *testing.T) {
 	t.Parallel()
@@ -99,6 +133,16 @@ func TestInspect(t *testing.T) {
 		}
 	}
 	checkDamage(t, p.dir)
+	// What the real server writes is shown as well.
+	dir := t.TempDir()
+	startTarantool(t, dir, "")
+	theirs, err := filepath.Glob(dir + "/*.snap")
+	if err != nil || len(theirs) != 1 {
+		t.Fatalf("snapshots of tarantool: %v, %v", theirs, err)
+	}
+	if code, out, errs := run(t, "inspect", theirs[0]); code != 0 || !strings.Contains(out, `"_vspace"`) {
+		t.Errorf("inspect %s: exit code %d: %s", theirs[0], code, errs)
+	}
 }
 
 // inspectFile runs inspect on one file; every line must be JSON.
@@ -172,10 +216,10 @@ func TestBeforeLogin(t *testing.T) {
 	if _, err := c.Call(ctx, ".proc_instance_info", nil); err != nil {
 		t.Error(err)
 	}
-	for _, id := range []uint32{spaceVSpace, 289, 277, spaceInstances, 414} {
+	for _, id := range []uint32{spaceVSpace, 289, 277, spaceInstances, 414, spaceVSpaceSequence} {
 		if rows, err := c.Select(ctx, iproto.SelectArgs{Space: id, Iterator: iproto.IterALL, Limit: 1000}); err != nil {
 			t.Errorf("guest reads %d: %v", id, err)
-		} else if id != 414 && len(split(t, rows)) == 0 {
+		} else if id != 414 && id != spaceVSpaceSequence && len(split(t, rows)) == 0 {
 			t.Errorf("guest sees nothing in %d", id)
 		}
 	}

@@ -121,7 +121,7 @@ func TestKillsAtRandom(t *testing.T) {
 				t.Parallel()
 				chance := rand.New(rand.NewPCG(seed, uint64(n)))
 				killsDuringBoot(t, chance, each)
-				killsUnderLoad(t, chance, each)
+				killsUnderLoad(t, chance, each, []string{"fsync", "write"}[n])
 			})
 		}
 	})
@@ -211,9 +211,11 @@ func checkOneInstance(t *testing.T, p *proc) {
 	}
 }
 
-// killsUnderLoad kills one instance again and again while clients insert.
-func killsUnderLoad(t *testing.T, chance *rand.Rand, kills int) {
-	p := startInstance(t, options{args: []string{"--checkpoint-wal-size", "4MiB"}})
+// killsUnderLoad kills one instance again and again while clients insert. What is written is not lost with the processes,
+// synced or not.
+func killsUnderLoad(t *testing.T, chance *rand.Rand, kills int, walMode string) {
+	args := []string{"--checkpoint-wal-size", "4MiB", "--wal-mode", walMode}
+	p := startInstance(t, options{args: args})
 	uuid := p.online().InstanceUUID
 	createSpace(t, p.admin(), 600, "t1")
 	l := &load{payload: strings.Repeat("p", 200)}
@@ -227,7 +229,7 @@ func killsUnderLoad(t *testing.T, chance *rand.Rand, kills int) {
 		if v == killChild {
 			waitFor(t, "the next child", waitStart, func() bool { s, ok := p.status(); return ok && s.PID != child })
 		} else {
-			p = p.again("--checkpoint-wal-size", "4MiB")
+			p = p.again(args...)
 		}
 		if s := p.online(); s.InstanceUUID != uuid {
 			t.Fatalf("instance uuid %s, before %s", s.InstanceUUID, uuid)
@@ -357,6 +359,35 @@ func (l *load) check(t *testing.T, p *proc) {
 	if found != len(l.done) {
 		t.Fatalf("%d of %d acknowledged rows are lost", len(l.done)-found, len(l.done))
 	}
+}
+
+// TestStopDuringBoot: SIGTERM at any instant ends the start, and the next one goes on.
+func TestStopDuringBoot(t *testing.T) {
+	t.Parallel()
+	seed := *crashSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	chance := rand.New(rand.NewPCG(seed, 100))
+	o := options{dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), http: freeAddress(t)}
+	for range 12 {
+		p := startInstance(t, o)
+		after(t, p, time.Duration(chance.Int64N(int64(250*time.Millisecond))))
+		p.signal(syscall.SIGTERM)
+		if code := p.ended(waitStop); code != 0 && code != 128+int(syscall.SIGTERM) {
+			t.Errorf("exit code %d", code)
+		}
+		if chance.IntN(3) == 0 {
+			if err := os.RemoveAll(o.dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p := startInstance(t, o)
+	p.online()
+	checkOneInstance(t, p)
+	p.stop()
 }
 
 // TestLongDirectory: the path of a unix socket has a limit, a data directory has none.

@@ -14,12 +14,17 @@ import (
 
 // Ids of system spaces, as Tarantool numbers them, and those of the catalog's tables that the tests read.
 const (
+	spaceCollation = 276
 	spaceSpace     = 280
 	spaceVSpace    = 281
 	spaceIndex     = 288
+	spaceFunc      = 296
 	spaceUser      = 304
 	spacePriv      = 312
-	spaceInstances = 415
+	spaceCluster   = 320
+	// Newer than Tarantool 2.6; clients of the version that the greeting names read it when they connect.
+	spaceVSpaceSequence = 341
+	spaceInstances      = 415
 )
 
 type list = []any

@@ -78,6 +78,12 @@ func readDifferences(t *testing.T) map[string]difference {
 	return rows
 }
 
+// The system spaces of sequences.
+const (
+	spaceSequence      = 284
+	spaceSpaceSequence = 340
+)
+
 // goldenPasswords are those of the users of the recordings, as the fixture makes them. The recordings do not tell them,
 // so the scrambles are made anew.
 var goldenPasswords = map[string]string{"test": "test", "nogr": "nogr", "nobody": "x"}
@@ -144,6 +150,8 @@ func goldenFixture(t *testing.T, c *client.Client) {
 	createSpaceWith(t, c, 604, "seqd", list{}, 0)
 	createIndex(t, c, 604, 0, "pk", "tree", true, list{list{0, "unsigned"}})
 	ctx := context.Background()
+	do(t, "create sequence")(c.Insert(ctx, spaceSequence, pack(list{1, 1, "seqd_seq", 1, 1, int64(1<<63 - 1), 1, 0, false})))
+	do(t, "bind sequence")(c.Insert(ctx, spaceSpaceSequence, pack(list{604, 1, true, 0, ""})))
 	id := 40
 	for _, name := range []string{"test", "nogr"} {
 		hash := iproto.HashPassword([]byte(goldenPasswords[name]))

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/audit"
+	"github.com/lycosadb/lycosa/internal/iproto/client"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 )
 
@@ -66,6 +68,7 @@ func TestLife(t *testing.T) {
 	checkHTTP(t, p)
 	checkUDP(t, p)
 	checkFiles(t, p)
+	checkTitles(t, p.pid(), s.PID)
 	p.stop()
 	checkAudit(t, p.dir)
 
@@ -143,6 +146,20 @@ func checkHistory(t testing.TB, p *proc, want []step) {
 
 func checkHTTP(t *testing.T, p *proc) {
 	t.Helper()
+	var doc map[string]json.RawMessage
+	if _, body := p.get("/api/v1/instance"); json.Unmarshal(body, &doc) != nil {
+		t.Fatalf("instance: %s", body)
+	}
+	for _, key := range strings.Fields("name instance_uuid cluster_name cluster_uuid stage state state_prev state_since cause grade " +
+		"replicaset leader groups memory version waiting_for pid") {
+		if _, ok := doc[key]; !ok {
+			t.Errorf("instance: %s is absent", key)
+		}
+		delete(doc, key)
+	}
+	if len(doc) > 0 {
+		t.Errorf("instance: unknown keys %v", doc)
+	}
 	for _, path := range []string{"/health/live", "/health/startup", "/health/ready", "/api/v1/cluster", "/api/v1/governor"} {
 		if code, body := p.get(path); code != http.StatusOK || len(body) == 0 {
 			t.Errorf("%s: %d: %s", path, code, body)
@@ -182,6 +199,17 @@ func checkUDP(t *testing.T, p *proc) {
 	if l, err := net.ListenPacket("udp", p.listen); err == nil {
 		l.Close()
 		t.Errorf("UDP %s is free", p.listen)
+	}
+}
+
+// checkTitles looks at the processes as ps shows them.
+func checkTitles(t *testing.T, parent, child int) {
+	t.Helper()
+	for pid, want := range map[int]string{parent: "lycosa:super", child: "lycosa:postjoin"} {
+		title, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+		if err != nil || strings.TrimSpace(string(title)) != want {
+			t.Errorf("title of process %d: %q, %v, want %s", pid, title, err, want)
+		}
 	}
 }
 
@@ -235,6 +263,46 @@ func checkAudit(t testing.TB, dir string) {
 	}
 	if !bytes.Contains(text, []byte("RolesConfigured")) {
 		t.Error("the audit log has no states")
+	}
+}
+
+// TestHangup: SIGHUP opens log and audit log anew after they were moved away, and the chain goes on in the new file.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	logFile := filepath.Join(t.TempDir(), "lycosa.log")
+	p := startInstance(t, options{args: []string{"--log-file", logFile}})
+	p.online()
+	auditFile := filepath.Join(p.dir, "audit.log")
+	for _, name := range []string{logFile, auditFile} {
+		if err := os.Rename(name, name+".1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.signal(1)
+	waitFor(t, "the new files", waitStart, func() bool {
+		a, errA := os.Stat(auditFile)
+		_, errB := os.Stat(logFile)
+		return errA == nil && errB == nil && a.Size() > 0
+	})
+	dial(t, p.listen, client.Options{User: "admin", Password: []byte(adminPassword)})
+	p.stop()
+	var reports []audit.Report
+	for _, name := range []string{auditFile + ".1", auditFile} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := audit.Verify(bytes.NewReader(text))
+		if err != nil || r.Records == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+		reports = append(reports, r)
+	}
+	if reports[1].FirstSeq != reports[0].LastSeq+1 || reports[1].PrevHash != reports[0].LastHash {
+		t.Errorf("the second file does not go on where the first one ended: %+v", reports)
+	}
+	if text, err := os.ReadFile(logFile); err != nil || !bytes.Contains(text, []byte("stopping")) {
+		t.Errorf("the new log: %v: %s", err, text)
 	}
 }
 

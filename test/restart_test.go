@@ -59,6 +59,44 @@ func TestRestart(t *testing.T) {
 	p.stop()
 }
 
+// TestTemporarySpace: rows of temporary spaces go with the process, their definition stays.
+func TestTemporarySpace(t *testing.T) {
+	t.Parallel()
+	p := startInstance(t, options{})
+	p.online()
+	c := p.admin()
+	ctx := context.Background()
+	for id, flags := range map[int]dict{600: {"temporary": true}, 602: {}} {
+		do(t, "create space")(c.Insert(ctx, spaceSpace, pack(list{id, 1, "s" + strconv.Itoa(id), "memtx", 0, flags, list{}})))
+		createIndex(t, c, uint32(id), 0, "pk", "tree", true, list{list{0, "unsigned"}})
+		table{t, c, uint32(id)}.insert(list{1})
+	}
+	want := map[uint32]string{600: "[]", 602: "[[1]]"}
+	for n := range 3 {
+		switch n {
+		case 0:
+			p.stop()
+			p = p.again()
+		case 1:
+			do(t, "snapshot")(p.admin().Call(ctx, "box.snapshot", nil))
+			p.stop()
+			p = p.again()
+		case 2:
+			strike(t, p, killBoth)
+			p = p.again()
+		}
+		p.online()
+		c := p.admin()
+		for id, rows := range want {
+			if got := (table{t, c, id}).json(); got != rows {
+				t.Errorf("restart %d: space %d has %s, want %s", n, id, got, rows)
+			}
+		}
+		table{t, c, 600}.insert(list{1})
+	}
+	p.stop()
+}
+
 func TestStopWithBusyClients(t *testing.T) {
 	t.Parallel()
 	p := startInstance(t, options{})
@@ -175,6 +213,30 @@ func TestTakenPorts(t *testing.T) {
 	}
 }
 
+// TestPortFreedInTime: a port that becomes free within seconds is waited for.
+func TestPortFreedInTime(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "udp"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			address := freeAddress(t)
+			release := take(t, network, address)
+			p := startInstance(t, options{listen: address})
+			var s status
+			waitFor(t, "the wait to be named", waitStart, func() bool {
+				var ok bool
+				s, ok = p.status()
+				return ok && (s.State == "InitError" || s.WaitingFor != nil && strings.Contains(*s.WaitingFor, address))
+			})
+			release()
+			if s.State == "InitError" {
+				t.Fatalf("not waited for: %+v", s.Cause)
+			}
+			p.online()
+		})
+	}
+}
+
 // take holds an address until the returned function is called.
 func take(t *testing.T, network, address string) (release func()) {
 	t.Helper()
@@ -233,8 +295,8 @@ func TestInitError(t *testing.T) {
 				t.Errorf("cause %+v, want one about %s", s.Cause, c.says)
 			}
 			_, err := dial(t, p.adminSocket(), client.Options{}).Select(context.Background(), iproto.SelectArgs{Space: 600, Limit: 1})
-			if codeOf(err) <= 0 {
-				t.Errorf("select: %v", err)
+			if codeOf(err) <= 0 || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("select: %v, want the cause", err)
 			}
 			p.signal(15)
 			if code := p.ended(waitStop); code != 1 {

@@ -7,6 +7,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box/index"
 	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/tuple"
 )
 
@@ -30,8 +31,10 @@ func (e *Engine) prepareDDL(sp *Space, before, after []byte) (func(), error) {
 		return e.prepareSpace(before, after)
 	case spaceIndex:
 		return e.prepareIndex(before, after)
-	default:
+	case dictionary.SpaceTruncate:
 		return e.prepareTruncate(after)
+	default:
+		return e.prepareSequenceRow(sp, before, after)
 	}
 }
 
@@ -39,7 +42,11 @@ func (e *Engine) prepareSpace(before, after []byte) (func(), error) {
 	if after == nil {
 		return e.prepareDropSpace(before)
 	}
-	def, err := ParseSpaceRow(after)
+	code := errcode.CreateSpace
+	if before != nil {
+		code = errcode.AlterSpace
+	}
+	def, err := parseSpaceRow(after, code)
 	if err != nil {
 		return nil, err
 	}
@@ -90,20 +97,32 @@ func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 	if len(sp.Indexes) > 0 {
 		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has indexes")
 	}
+	if e.hasTruncateRow(sp.ID) {
+		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has truncate record")
+	}
 	return func() { e.schema = e.schema.without(sp.ID) }, nil
 }
 
+// hasTruncateRow tells whether _truncate has a row of the space, which keeps the space from being dropped.
+func (e *Engine) hasTruncateRow(id uint32) bool {
+	ix := e.schema.Space(dictionary.SpaceTruncate).primary()
+	return ix.state.store.Get(ix.state.cur, msgpack.AppendUint(nil, uint64(id)), 1) != 0
+}
+
 func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
+	if err := checkEngine(&def); err != nil {
+		return nil, err
+	}
 	if def.Engine != old.Engine {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not change space engine")
 	}
-	if def.Temporary != old.Temporary {
-		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
-	}
 	sp := def.space()
-	sp.Indexes = old.Indexes
+	sp.Indexes, sp.auto = old.Indexes, old.auto
 	if err := sp.compile(); err != nil {
 		return nil, err
+	}
+	if pk := old.primary(); def.Temporary != old.Temporary && pk != nil && pk.state.cur.Count > 0 {
+		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
 	}
 	if err := e.checkRows(old, sp.Format); err != nil {
 		return nil, err
@@ -151,6 +170,9 @@ func (e *Engine) prepareIndex(before, after []byte) (func(), error) {
 	if after == nil {
 		return e.prepareDropIndex(sp, uint32(firstUint(before, 1)))
 	}
+	if firstUint(after, 1) != 0 && sp.primary() == nil {
+		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not add a secondary key before primary")
+	}
 	def, err := ParseIndexRow(after)
 	if err != nil {
 		return nil, err
@@ -158,19 +180,24 @@ func (e *Engine) prepareIndex(before, after []byte) (func(), error) {
 	if err := def.check(sp); err != nil {
 		return nil, err
 	}
+	if def.ID == 0 && sp.auto != nil {
+		if err := sp.auto.checkKey(sp, def.Name, def.Parts, ""); err != nil {
+			return nil, err
+		}
+	}
 	if before != nil {
 		return e.prepareAlterIndex(sp, def)
 	}
-	if def.ID != 0 && sp.primary() == nil {
-		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not add a secondary key before primary")
-	}
-	return e.prepareBuild(sp, sp, def)
+	return e.prepareRebuild(sp, def)
 }
 
 func (e *Engine) prepareDropIndex(sp *Space, id uint32) (func(), error) {
 	ix := sp.Index(id)
 	if id == 0 && len(sp.Indexes) > 1 {
 		return nil, errcode.New(errcode.DropPrimaryKey, sp.Name)
+	}
+	if id == 0 && sp.auto != nil {
+		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not drop primary key while space sequence exists")
 	}
 	n := sp.copy()
 	n.Indexes = indexListWithout(sp.Indexes, id)
@@ -198,22 +225,7 @@ func (e *Engine) prepareAlterIndex(sp *Space, def IndexDef) (func(), error) {
 		n.Indexes = indexList(sp.Indexes, &ix)
 		return func() { e.schema = e.schema.with(n) }, nil
 	}
-	if def.ID == 0 && old.state.cur.Count > 0 {
-		return nil, errcode.New(errcode.NotImplemented, "changing the primary key of a space with rows")
-	}
-	if def.ID == 0 && len(sp.Indexes) > 1 {
-		return nil, errcode.New(errcode.NotImplemented, "changing the primary key of a space with secondary indexes")
-	}
-	without := sp.copy()
-	without.Indexes = indexListWithout(sp.Indexes, def.ID)
-	build, err := e.prepareBuild(without, sp, def)
-	if err != nil {
-		return nil, err
-	}
-	return func() {
-		e.freeIndex(old, false)
-		build()
-	}, nil
+	return e.prepareRebuild(sp, def)
 }
 
 func sameParts(a, b []tuple.Part) bool {
@@ -228,20 +240,38 @@ func sameParts(a, b []tuple.Part) bool {
 	return true
 }
 
-// prepareBuild fills a new index of sp with the rows of source. On an error what was built is given back.
-func (e *Engine) prepareBuild(sp, source *Space, def IndexDef) (func(), error) {
+// prepareRebuild fills a new index of a space, or one that takes the place of an old one. With the primary index all
+// those are made anew that order their entries by its parts. On an error what was built is given back.
+func (e *Engine) prepareRebuild(sp *Space, def IndexDef) (func(), error) {
 	n := sp.copy()
+	n.Indexes = indexListWithout(sp.Indexes, def.ID)
 	e.addIndexTo(n, def)
-	if err := n.compile(); err != nil {
+	fresh := []*Index{n.Index(def.ID)}
+	for i, ix := range n.Indexes {
+		if def.ID == 0 && i > 0 && ix.cmp != ix.Def {
+			again := e.newIndex(IndexDef{ID: ix.ID, Name: ix.Name, Type: ix.Type, Unique: ix.Unique, Key: ix.Def}, n.primary().Def)
+			n.Indexes[i] = again
+			fresh = append(fresh, again)
+		}
+	}
+	if err := n.compileWith(def.ID); err != nil {
 		return nil, err
 	}
-	ix := n.Index(def.ID)
-	if err := e.fill(ix, source, n.Format); err != nil {
-		ix.state.store.Free(ix.state.cur, e.version, false)
-		return nil, err
+	for i, ix := range fresh {
+		if err := e.fill(ix, sp, n.Format); err != nil {
+			for _, built := range fresh[:i+1] {
+				built.state.store.Free(built.state.cur, e.version, false)
+			}
+			return nil, err
+		}
 	}
 	return func() {
-		e.touch(ix.state)
+		for _, ix := range fresh {
+			if old := sp.Index(ix.ID); old != nil {
+				e.freeIndex(old, false)
+			}
+			e.touch(ix.state)
+		}
 		e.schema = e.schema.with(n)
 	}, nil
 }
@@ -251,6 +281,9 @@ func (e *Engine) fill(ix *Index, sp *Space, f *tuple.Format) error {
 	return e.scan(sp, func(ref memory.Ref, tup []byte) error {
 		if err := f.Validate(tup); err != nil {
 			return err
+		}
+		if ix.Def.Excludes(tup) {
+			return nil
 		}
 		if ix.Unique && ix.findSame(tup) != 0 {
 			return errcode.New(errcode.TupleFound, ix.Name, sp.Name)

@@ -39,14 +39,17 @@ type Engine struct {
 	sealed  uint64
 	oldest  uint64 // no reader used a version below this when Publish last looked
 	force   bool   // rows that are committed already: no refusals, and memory may exceed the quota
-	loading bool   // rows come from a snapshot
+	loading bool   // rows come from a snapshot: they move no sequence and conflict with nothing
 	touched []*indexState
 	pending []pendingVersion
 	entry   []byte
 	rows    int
 	scratch []byte
 	updater tuple.Updater
-	changes changes
+	// sequences is the tree of the sequences' values, sequenceKey the writer's room to encode its rows.
+	sequences   *Index
+	sequenceKey []byte
+	changes     changes
 
 	schemas atomic.Pointer[schemaVersion]
 }
@@ -70,6 +73,9 @@ func New(o Options) (*Engine, error) {
 	e.schema, err = e.systemSchema()
 	if err != nil {
 		return nil, fmt.Errorf("box: system spaces: %w", err)
+	}
+	if e.sequences, err = e.newSequenceValues(); err != nil {
+		return nil, fmt.Errorf("box: sequences: %w", err)
 	}
 	e.schemas.Store(&schemaVersion{schema: e.schema})
 	return e, nil
@@ -237,7 +243,7 @@ func hasNullable(k *tuple.KeyDef) bool {
 
 // systemSchema compiles the dictionary's own description of the system spaces.
 func (e *Engine) systemSchema() (*Schema, error) {
-	s := &Schema{Version: 1, byID: map[uint32]*Space{}}
+	s := &Schema{Version: 1, byID: map[uint32]*Space{}, sequences: map[uint32]*Sequence{}}
 	var failed error
 	dictionary.Rows(func(space uint32, row []byte) bool {
 		switch space {
@@ -309,7 +315,7 @@ func (e *Engine) addVirtual(s *Schema, v *VirtualSpace) error {
 		return err
 	}
 	sp := def.space()
-	sp.virtual = v.Rows
+	sp.virtual, sp.viewOf = v.Rows, v.ViewOf
 	for _, ix := range v.Indexes {
 		parsed, err := ParseIndexRow(v.indexRow(ix))
 		if err != nil {
@@ -325,10 +331,19 @@ func (e *Engine) addVirtual(s *Schema, v *VirtualSpace) error {
 }
 
 // compile builds the format check from fields and key parts.
-func (s *Space) compile() error {
+func (s *Space) compile() error { return s.compileWith(0) }
+
+// compileWith is compile for a change of one index: unless that is the primary one it comes after all others, which
+// decides what an error names.
+func (s *Space) compileWith(changed uint32) error {
 	keys := make([]*tuple.KeyDef, 0, len(s.Indexes))
 	for _, ix := range s.Indexes {
-		keys = append(keys, ix.Def)
+		if changed == 0 || ix.ID != changed {
+			keys = append(keys, ix.Def)
+		}
+	}
+	if changed != 0 {
+		keys = append(keys, s.Index(changed).Def)
 	}
 	f, err := tuple.NewFormat(s.Fields, s.FieldCount, keys)
 	if err != nil {

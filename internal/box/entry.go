@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/invariant"
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -46,6 +47,9 @@ func appendRow(dst []byte, kind byte, space uint32, data []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(data)))
 	return append(dst, data...)
 }
+
+// EntryBytes is the size so far of the entry of the open version.
+func (e *Engine) EntryBytes() int { return len(e.entry) }
 
 // Row is one row of a log entry: the new tuple, or the primary key (an array) of a tuple that is gone.
 type Row struct {
@@ -109,6 +113,10 @@ func (e *Engine) applyRow(r Row) error {
 			return fmt.Errorf("space %d: bad key", r.SpaceID)
 		}
 		old := pk.state.store.Get(pk.state.cur, key, n)
+		if old == 0 && sp.ID == dictionary.SpaceSequenceData {
+			e.resetMissing(key)
+			return nil
+		}
 		if old == 0 {
 			return fmt.Errorf("space %d: removed tuple is not there", r.SpaceID)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/tuple"
 )
 
 // User is on whose behalf a statement runs.
@@ -25,6 +26,8 @@ type Query struct {
 	Offset, Limit    uint32
 	Key              []byte // a MessagePack array
 	User             *User
+	// Page makes the query one page of many; nil for one that stands alone.
+	Page *Page
 }
 
 // ReplyBytesMax bounds the result of one SELECT, in bytes; a larger one is refused with error 12005.
@@ -84,6 +87,12 @@ type plan struct {
 	iterator uint32
 	key      []byte // parts without the array header
 	parts    int
+	// within, if not nil, is the key that all tuples of the result have, in withinParts parts: what EQ asked for where the
+	// result begins behind a position, and iterator and key are that position's.
+	within      []byte
+	withinParts int
+	// positions has the parts of positions, nil unless the query is a page.
+	positions *tuple.KeyDef
 }
 
 func (p *plan) reverse() bool {
@@ -95,19 +104,7 @@ func (p *plan) matches(tup []byte) bool {
 	if p.parts == 0 {
 		return true
 	}
-	c := p.index.cmp.CompareKey(tup, p.key, p.parts)
-	switch p.iterator {
-	case iterEQ, iterREQ:
-		return c == 0
-	case iterLT:
-		return c < 0
-	case iterLE:
-		return c <= 0
-	case iterGT:
-		return c > 0
-	default:
-		return c >= 0
-	}
+	return !p.beyond(tup) && p.fits(p.index.cmp.CompareKey(tup, p.key, p.parts))
 }
 
 // sink gathers the result of a query.
@@ -148,7 +145,7 @@ func (r *Reader) selectAt(version uint64, q *Query, out []byte) ([]byte, int, er
 	if q.Limit == 0 {
 		return out, 0, nil
 	}
-	if p.exact() && q.Offset == 0 {
+	if q.Offset == 0 && p.exact() {
 		st := p.index.state
 		if ref := st.store.Get(st.rootAt(version), p.key, p.parts); ref != 0 {
 			return append(out, e.arena.Tuple(ref)...), 1, nil
@@ -169,7 +166,8 @@ func (r *Reader) selectAt(version uint64, q *Query, out []byte) ([]byte, int, er
 		st := ix.state
 		st.store.Seek(&r.cur, st.rootAt(version), treeIterator(p), p.key, p.parts)
 		for ref, ok := r.cur.Next(); ok; ref, ok = r.cur.Next() {
-			if !s.add(e.arena.Tuple(ref)) {
+			tup := e.arena.Tuple(ref)
+			if p.beyond(tup) || !s.add(tup) {
 				break
 			}
 		}
@@ -207,12 +205,12 @@ func (p *plan) make(sp *Space, q *Query) error {
 		return errcode.New(errcode.UnsupportedIndexFeature, ix.Name, ix.Type, sp.Name, sp.Engine, "requested iterator type")
 	}
 	p.normalize()
-	return nil
+	return p.begin(q.Page)
 }
 
 // exact tells whether the query asks for the one tuple with a full key of a unique index that the engine stores.
 func (p *plan) exact() bool {
-	return p.iterator == iterEQ && p.index.cmp == p.index.Def && p.parts == p.index.Def.PartCount() &&
+	return p.iterator == iterEQ && p.positions == nil && p.index.cmp == p.index.Def && p.parts == p.index.Def.PartCount() &&
 		p.space.virtual == nil && !p.space.IsView()
 }
 
@@ -271,8 +269,10 @@ func visibility(schema *Schema, view *Space, u *User) func([]byte) bool {
 		return nil
 	}
 	switch view.viewOf {
-	case dictionary.SpaceSpace, dictionary.SpaceIndex, dictionary.SpaceTruncate:
+	case dictionary.SpaceSpace, dictionary.SpaceIndex, dictionary.SpaceTruncate, dictionary.SpaceSpaceSequence:
 		return func(tup []byte) bool { return u.seesSpace(schema, firstUint(tup, 0)) }
+	case dictionary.SpaceSequence:
+		return func(tup []byte) bool { return u.seesSequence(schema, firstUint(tup, 0)) }
 	case dictionary.SpaceUser:
 		return func(tup []byte) bool {
 			return firstUint(tup, 0) == uint64(u.ID) || firstUint(tup, 1) == uint64(u.ID)
@@ -345,7 +345,7 @@ func (v *View) Ascend(sp *Space, yield func(tuple []byte) bool) {
 		sp.virtual.Ascend(yield)
 		return
 	}
-	pk := sp.primary()
+	pk := v.snapshotIndex(sp)
 	if pk == nil {
 		return
 	}
@@ -360,7 +360,7 @@ func (v *View) Ascend(sp *Space, yield func(tuple []byte) bool) {
 
 // Count returns the number of tuples of a space, 0 for virtual ones.
 func (v *View) Count(sp *Space) uint64 {
-	if pk := sp.primary(); pk != nil && sp.virtual == nil {
+	if pk := v.snapshotIndex(sp); pk != nil && sp.virtual == nil {
 		return pk.state.rootAt(v.version).Count
 	}
 	return 0

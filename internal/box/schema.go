@@ -14,6 +14,8 @@ type Schema struct {
 	// Version grows with every change of the dictionary and is what replies carry.
 	Version uint64
 	byID    map[uint32]*Space
+
+	sequences map[uint32]*Sequence
 }
 
 // Space returns the space with the given id, or nil.
@@ -43,9 +45,13 @@ func (s *Schema) without(id uint32) *Schema {
 }
 
 func (s *Schema) clone() *Schema {
-	n := &Schema{Version: s.Version + 1, byID: make(map[uint32]*Space, len(s.byID)+1)}
+	n := &Schema{Version: s.Version + 1, byID: make(map[uint32]*Space, len(s.byID)+1),
+		sequences: make(map[uint32]*Sequence, len(s.sequences)+1)}
 	for id, sp := range s.byID {
 		n.byID[id] = sp
+	}
+	for id, q := range s.sequences {
+		n.sequences[id] = q
 	}
 	return n
 }
@@ -68,6 +74,8 @@ type Space struct {
 	// viewOf is the space that a system view shows, 0 for all others.
 	viewOf  uint32
 	virtual Virtual
+	// auto binds the primary key to a sequence, if not nil.
+	auto *autoIncrement
 }
 
 // Index returns the index with the given id, or nil.

@@ -126,6 +126,7 @@ type scripted struct {
 	r       *Reader
 	version uint64
 	open    bool
+	log     func(entry []byte) // of each version that a single statement made; may be nil
 }
 
 func (s *scripted) run(line string) string {
@@ -180,7 +181,10 @@ func (s *scripted) statement(st *Statement) string {
 		s.version++
 		s.e.Begin(s.version)
 		defer func() {
-			s.e.Seal()
+			entry := s.e.Seal()
+			if s.log != nil && entry != nil {
+				s.log(entry)
+			}
 			s.e.Publish(s.version)
 		}()
 	}

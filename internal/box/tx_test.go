@@ -207,103 +207,122 @@ func TestTransactionsAreSerializable(t *testing.T) {
 
 func (o *openTx) wrote() bool { return len(o.tx.spaces) > 0 }
 
-// TestTransactionScript shows the rules one by one.
-func TestTransactionScript(t *testing.T) {
-	e := newTestEngine(t, Options{})
-	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
-	defer s.r.Close()
-	makeModelSpaces(t, s)
-	s.run(`insert 600 [1,"a",1]`)
-	s.run(`insert 600 [2,"b",2]`)
-	commit := func(tx *Tx) error {
-		s.version++
-		e.Begin(s.version)
-		err := e.CommitTx(tx)
-		e.Seal()
-		e.Publish(s.version)
-		tx.Close()
-		return err
-	}
-	put := func(tx *Tx, text string) string {
-		return outcome(tx.Execute(&Statement{Kind: Replace, SpaceID: treeSpace, Tuple: fromJSON(t, text)}))
-	}
-	read := func(tx *Tx, q *Query) string {
-		out, _, err := tx.Select(q, nil)
-		if err != nil {
-			return render(err)
-		}
-		var all []string
-		for _, tup := range splitTuples(out) {
-			all = append(all, toJSON(t, tup))
-		}
-		return strings.Join(all, " ")
-	}
-	all := &Query{SpaceID: treeSpace, Iterator: iterALL, Limit: 100, Key: msgpack.AppendArrayHeader(nil, 0)}
+// txFixture is an engine with two rows, driven by text.
+type txFixture struct {
+	*scripted
+	t *testing.T
+}
 
-	tx := e.BeginTx()
-	// Unique keys change hands within a transaction.
+func newTxFixture(t *testing.T) *txFixture {
+	t.Helper()
+	e := newTestEngine(t, Options{})
+	f := &txFixture{&scripted{t: t, e: e, r: e.NewReader(), version: 1}, t}
+	t.Cleanup(f.r.Close)
+	makeModelSpaces(t, f.scripted)
+	f.run(`insert 600 [1,"a",1]`)
+	f.run(`insert 600 [2,"b",2]`)
+	return f
+}
+
+func (f *txFixture) commit(tx *Tx) error {
+	f.version++
+	f.e.Begin(f.version)
+	err := f.e.CommitTx(tx)
+	f.e.Seal()
+	f.e.Publish(f.version)
+	tx.Close()
+	return err
+}
+
+func (f *txFixture) put(tx *Tx, text string) string {
+	return outcome(tx.Execute(&Statement{Kind: Replace, SpaceID: treeSpace, Tuple: fromJSON(f.t, text)}))
+}
+
+func (f *txFixture) read(tx *Tx, q *Query) string {
+	out, _, err := tx.Select(q, nil)
+	if err != nil {
+		return render(err)
+	}
+	var all []string
+	for _, tup := range splitTuples(out) {
+		all = append(all, toJSON(f.t, tup))
+	}
+	return strings.Join(all, " ")
+}
+
+// TestUniqueKeysChangeHands within a transaction; nobody else sees it before the commit.
+func TestUniqueKeysChangeHands(t *testing.T) {
+	f := newTxFixture(t)
+	tx := f.e.BeginTx()
 	for _, row := range []string{`[1,"a",null]`, `[2,"b",1]`, `[1,"a",2]`, `[3,"c",3]`} {
-		if out := put(tx, row); strings.HasPrefix(out, "error") {
+		if out := f.put(tx, row); strings.HasPrefix(out, "error") {
 			t.Fatal(row, out)
 		}
 	}
-	if got := read(tx, all); got != `[1,"a",2] [2,"b",1] [3,"c",3]` {
+	all := &Query{SpaceID: treeSpace, Iterator: iterALL, Limit: 100, Key: msgpack.AppendArrayHeader(nil, 0)}
+	if got := f.read(tx, all); got != `[1,"a",2] [2,"b",1] [3,"c",3]` {
 		t.Fatal("own writes:", got)
 	}
-	if out := put(tx, `[4,"d",3]`); out != "error 3" {
+	if out := f.put(tx, `[4,"d",3]`); out != "error 3" {
 		t.Fatal("a duplicate of an own row:", out)
 	}
-	if got := s.run("select 600 0 all []"); got != "[1,\"a\",1]\n[2,\"b\",2]\n" {
+	if got := f.run("select 600 0 all []"); got != "[1,\"a\",1]\n[2,\"b\",2]\n" {
 		t.Fatal("others see:", got)
 	}
-	if err := commit(tx); err != nil {
+	if err := f.commit(tx); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.run("select 600 2 all []"); got != "[2,\"b\",1]\n[1,\"a\",2]\n[3,\"c\",3]\n" {
+	if got := f.run("select 600 2 all []"); got != "[2,\"b\",1]\n[1,\"a\",2]\n[3,\"c\",3]\n" {
 		t.Fatal("after the commit:", got)
 	}
+}
 
-	// A gap that was read is filled by another: conflict.
-	tx = e.BeginTx()
-	if got := read(tx, &Query{SpaceID: treeSpace, Iterator: iterGE, Limit: 100, Key: key(5)}); got != "" {
+// TestGaps: a gap that was read and is filled by another is a conflict; what a limit cut off was not read.
+func TestGaps(t *testing.T) {
+	f := newTxFixture(t)
+	tx := f.e.BeginTx()
+	if got := f.read(tx, &Query{SpaceID: treeSpace, Iterator: iterGE, Limit: 100, Key: key(5)}); got != "" {
 		t.Fatal(got)
 	}
-	put(tx, `[100,"z",100]`)
-	s.run(`insert 600 [50,"x",50]`)
-	if err := commit(tx); !errcode.Is(err, errcode.TransactionConflict) {
+	f.put(tx, `[100,"z",100]`)
+	f.run(`insert 600 [50,"x",50]`)
+	if err := f.commit(tx); !errcode.Is(err, errcode.TransactionConflict) {
 		t.Fatal("a phantom:", err)
 	}
-	// What a limit cut off was not read.
-	tx = e.BeginTx()
-	read(tx, &Query{SpaceID: treeSpace, Iterator: iterGE, Limit: 1, Key: key(1)})
-	put(tx, `[101,"z",101]`)
-	s.run(`insert 600 [51,"x",51]`)
-	if err := commit(tx); err != nil {
+	tx = f.e.BeginTx()
+	f.read(tx, &Query{SpaceID: treeSpace, Iterator: iterGE, Limit: 1, Key: key(1)})
+	f.put(tx, `[101,"z",101]`)
+	f.run(`insert 600 [51,"x",51]`)
+	if err := f.commit(tx); err != nil {
 		t.Fatal("nothing that was read has changed:", err)
 	}
-	// The dictionary is not changed in transactions, and a changed space is a conflict.
-	tx = e.BeginTx()
+}
+
+// TestDictionaryInTransactions: it is not changed in them, and a space that changed is a conflict.
+func TestDictionaryInTransactions(t *testing.T) {
+	f := newTxFixture(t)
+	tx := f.e.BeginTx()
 	if out := outcome(tx.Execute(&Statement{Kind: Insert, SpaceID: spaceSpace, Tuple: []byte{0x90}})); out != "error 54" {
 		t.Fatal(out)
 	}
-	put(tx, `[102,"z",102]`)
-	s.run(`upsert 330 [600,1] [["+",1,1]]`)
-	if err := commit(tx); !errcode.Is(err, errcode.TransactionConflict) {
+	f.put(tx, `[102,"z",102]`)
+	f.run(`upsert 330 [600,1] [["+",1,1]]`)
+	if err := f.commit(tx); !errcode.Is(err, errcode.TransactionConflict) {
 		t.Fatal("a truncated space:", err)
 	}
-	// Size is bounded.
-	tx = e.BeginTx()
+}
+
+// TestTransactionSize is bounded.
+func TestTransactionSize(t *testing.T) {
+	f := newTxFixture(t)
+	tx := f.e.BeginTx()
+	defer tx.Close()
 	big := row{tag: string(bytes.Repeat([]byte("x"), 1<<19)), null: true}
-	failed := false
 	for id := range uint64(100) {
 		big.id = id
 		if _, err := tx.Execute(&Statement{Kind: Insert, SpaceID: treeSpace, Tuple: big.encode()}); errcode.Is(err, errcode.TooBig) {
-			failed = true
-			break
+			return
 		}
 	}
-	tx.Close()
-	if !failed {
-		t.Error("a transaction of 50 MiB was accepted")
-	}
+	t.Error("a transaction of 50 MiB was accepted")
 }

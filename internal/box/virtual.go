@@ -3,6 +3,7 @@ package box
 import (
 	"sort"
 
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/tuple"
 )
@@ -27,6 +28,8 @@ type VirtualSpace struct {
 	Fields  []tuple.Field
 	Indexes []VirtualIndex
 	Rows    Virtual
+	// ViewOf makes it a system view of a stored space instead: Rows is nil then.
+	ViewOf uint32
 }
 
 // VirtualIndex is an index of a virtual space: the order in which it can be read.
@@ -43,7 +46,11 @@ func (v *VirtualSpace) spaceRow() []byte {
 	b = msgpack.AppendUint(b, uint64(v.ID))
 	b = msgpack.AppendUint(b, 1)
 	b = msgpack.AppendStr(b, v.Name)
-	b = msgpack.AppendStr(b, "memtx")
+	engine := "memtx"
+	if v.ViewOf != 0 {
+		engine = dictionary.EngineSysview
+	}
+	b = msgpack.AppendStr(b, engine)
 	b = msgpack.AppendUint(b, 0)
 	b = msgpack.AppendMapHeader(b, 0)
 	return tuple.EncodeFormat(b, v.Fields)

@@ -93,6 +93,13 @@ func (e *Engine) guarded(sp *Space, s *Statement) *Space {
 }
 
 func (e *Engine) insertOrReplace(sp *Space, s *Statement) ([]byte, error) {
+	if sp.auto != nil {
+		filled, err := e.fillStatement(sp, s)
+		if err != nil {
+			return nil, err
+		}
+		s = &filled
+	}
 	if err := e.checkTuple(sp, s.Tuple); err != nil {
 		return nil, err
 	}
@@ -100,7 +107,7 @@ func (e *Engine) insertOrReplace(sp *Space, s *Statement) ([]byte, error) {
 	if pk == nil {
 		return nil, errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
 	}
-	if s.Kind == Replace && len(sp.Indexes) == 1 && !isDictionary(sp.ID) {
+	if s.Kind == Replace && len(sp.Indexes) == 1 && sp.auto == nil && !isDictionary(sp.ID) {
 		return e.replaceOnly(sp, pk.state, s.Tuple)
 	}
 	old := pk.state.store.GetTuple(pk.state.cur, s.Tuple)
@@ -149,9 +156,12 @@ func (e *Engine) update(sp *Space, s *Statement) ([]byte, error) {
 	if err := e.checkTuple(sp, e.scratch); err != nil {
 		return nil, err
 	}
-	pk := sp.primary()
-	if pk.Def.Compare(before, e.scratch) != 0 {
-		return nil, errcode.New(errcode.CantUpdatePrimaryKey, pk.Name, sp.Name)
+	if pk := sp.primary(); pk.Def.Compare(before, e.scratch) != 0 {
+		code := errcode.CantUpdatePrimaryKey
+		if pk.state.store.GetTuple(pk.state.cur, e.scratch) != 0 {
+			code = errcode.TupleFound
+		}
+		return nil, errcode.New(code, pk.Name, sp.Name)
 	}
 	return e.change(sp, old, e.scratch)
 }
@@ -223,7 +233,7 @@ func exactKey(sp *Space, s *Statement) (*Index, []byte, error) {
 	if parts := ix.Def.PartCount(); n != parts {
 		return nil, nil, errcode.New(errcode.ExactMatch, parts, n)
 	}
-	return ix, key, ix.Def.ValidateKey(key, n)
+	return ix, key, ix.Def.ValidateExactKey(key)
 }
 
 // change puts a checked tuple in the place of old (0: none), or removes old if tup is nil. All checks come first.
@@ -299,10 +309,10 @@ func (e *Engine) apply(sp *Space, old memory.Ref, tup []byte) []byte {
 		e.touch(ix.state)
 		st := ix.state
 		// The primary key of the old tuple is that of the new one.
-		if old != 0 && (ref == 0 || n > 0 && ix.cmp.Compare(before, tup) != 0) {
+		if old != 0 && (ref == 0 || n > 0 && ix.cmp.Compare(before, tup) != 0) && !ix.Def.Excludes(before) {
 			must(st.store.Delete(&st.cur, e.version, before))
 		}
-		if ref != 0 {
+		if ref != 0 && !ix.Def.Excludes(tup) {
 			must(st.store.Insert(&st.cur, e.version, ref))
 		}
 	}
@@ -312,6 +322,9 @@ func (e *Engine) apply(sp *Space, old memory.Ref, tup []byte) []byte {
 	}
 	if ref == 0 {
 		return nil
+	}
+	if sp.auto != nil {
+		e.followRow(sp, tup)
 	}
 	return e.arena.Tuple(ref)
 }

@@ -92,8 +92,8 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.demoCommand(), a.statusCommand(), a.checkpointCommand(), a.inspectCommand(),
-		a.versionCommand(), a.instanceCommand())
+	root.AddCommand(a.runCommand(), a.demoCommand(), a.statusCommand(), a.checkpointCommand(), a.inspectCommand(), a.benchCommand(),
+		a.versionCommand(), a.connectCommand(), a.instanceCommand())
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil

@@ -12,9 +12,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/snap"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/sys"
 )
@@ -24,7 +26,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Show a file of Lycosa or Tarantool, a row a JSON line",
 		Long: "Shows any file that Lycosa or Tarantool writes: snapshots and logs of both, snapshots of the\n" +
-			"catalog, identity, entrypoint and discovery files, the audit log, and copies of the cluster-wide configuration. row is one\n" +
+			"catalog, identity, entrypoint and discovery files, the audit log, and copies of the cluster-wide configuration. A row is one\n" +
 			"line of JSON. Checksums are verified; damage is told with its place and ends with exit code 1.",
 		Example: "  lycosa inspect ./lycosa-data/data/00000000000000000042.snap",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -75,7 +77,13 @@ func (a *app) inspectBy(path string, head []byte, out io.Writer) error {
 	case bytes.HasPrefix(head, []byte("SNAP\n")), bytes.HasPrefix(head, []byte("XLOG\n")), bytes.HasPrefix(head, []byte("VYLOG\n")):
 		return a.inspectTarantool(path, out)
 	case bytes.HasPrefix(head, []byte("LYCRLOG\x00")):
-		return wal.Dump(a.fs, path, func(r wal.DumpedRecord) error { return writeLine(out, logRecordLine(r)) })
+		group := "" // the first record of a segment says whose log it is
+		return wal.Dump(a.fs, path, func(r wal.DumpedRecord) error {
+			if r.Group != "" {
+				group = r.Group
+			}
+			return writeLine(out, logRecordLine(r, group))
+		})
 	case bytes.HasPrefix(head, []byte("lycosa-c")):
 		return a.inspectCatalog(path, out)
 	case bytes.HasPrefix(head, []byte(`{"seq":`)):
@@ -206,10 +214,12 @@ type entryLine struct {
 	Term  uint64          `json:"term"`
 	Type  uint8           `json:"type"`
 	Bytes int             `json:"bytes"`
-	Data  json.RawMessage `json:"data"`
+	Data  json.RawMessage `json:"data,omitempty"`
+	// Rows are what an entry of the data group changed.
+	Rows []dataRow `json:"rows,omitempty"`
 }
 
-func logRecordLine(r wal.DumpedRecord) map[string]any {
+func logRecordLine(r wal.DumpedRecord, group string) map[string]any {
 	line := map[string]any{"offset": r.Offset, "bytes": r.Bytes, "kinds": r.Kinds, "index": r.Index, "term": r.Term, "commit": r.Commit}
 	for _, kind := range r.Kinds {
 		switch kind {
@@ -224,7 +234,14 @@ func logRecordLine(r wal.DumpedRecord) map[string]any {
 	}
 	var entries []entryLine
 	for _, e := range r.Entries {
-		entries = append(entries, entryLine{Index: e.Index, Term: e.Term, Type: uint8(e.Type), Bytes: len(e.Data), Data: valueOrHex(e.Data)})
+		l := entryLine{Index: e.Index, Term: e.Term, Type: uint8(e.Type), Bytes: len(e.Data)}
+		if group == "data" && e.Type == raftgroup.EntryNormal {
+			l.Rows = dataRows(e.Data)
+		}
+		if l.Rows == nil {
+			l.Data = valueOrHex(e.Data)
+		}
+		entries = append(entries, l)
 	}
 	var local []json.RawMessage
 	for _, row := range r.Local {
@@ -237,6 +254,31 @@ func logRecordLine(r wal.DumpedRecord) map[string]any {
 		line["local"] = local
 	}
 	return line
+}
+
+// dataRow is one row that an entry of the data group changed.
+type dataRow struct {
+	Space uint32          `json:"space"`
+	Tuple json.RawMessage `json:"tuple,omitempty"`
+	// Deleted is the primary key of a tuple that is gone.
+	Deleted json.RawMessage `json:"deleted,omitempty"`
+}
+
+// dataRows decodes an entry of the data group; nil if it has no rows or is in another form.
+func dataRows(entry []byte) []dataRow {
+	var rows []dataRow
+	err := box.DecodeEntry(entry, func(r box.Row) error {
+		row := dataRow{Space: r.SpaceID, Tuple: valueOrHex(r.Data)}
+		if r.Deleted {
+			row.Tuple, row.Deleted = nil, row.Tuple
+		}
+		rows = append(rows, row)
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	return rows
 }
 
 func valueOrHex(data []byte) json.RawMessage {

@@ -46,23 +46,12 @@ func announcement(cfg *config.Config, v datadir.Verdict) string {
 		http = "HTTP on " + cfg.HTTPListen
 	}
 	if v.Identity != nil {
-		return fmt.Sprintf("Lycosa %s goes on as instance %s of cluster %s from %s, iproto on %s, %s; join another with: %s",
-			version, v.Identity.InstanceName, v.Identity.ClusterName, cfg.DataDir, cfg.Listen, http, joinCommand(cfg))
+		return fmt.Sprintf("Lycosa %s goes on as instance %s of cluster %s from %s, iproto on %s, %s; %s",
+			version, v.Identity.InstanceName, v.Identity.ClusterName, cfg.DataDir, cfg.Listen, http, joining)
 	}
-	return fmt.Sprintf("Lycosa %s starts an instance of cluster %s in %s, iproto on %s, %s; join another with: %s", version,
-		cfg.ClusterName, cfg.DataDir, cfg.Listen, http, joinCommand(cfg))
+	return fmt.Sprintf("Lycosa %s starts an instance of cluster %s in %s, iproto on %s, %s; %s", version,
+		cfg.ClusterName, cfg.DataDir, cfg.Listen, http, joining)
 }
 
-// joinCommand is a command that joins a further instance on the same machine.
-func joinCommand(cfg *config.Config) string {
-	another := cfg.Advertise
-	if host, port, err := config.SplitAddress(cfg.Advertise); err == nil && port < 65535 {
-		another = config.JoinAddress(host, port+1)
-	}
-	name := ""
-	if cfg.ClusterName != "demo" {
-		name = " --cluster-name " + cfg.ClusterName
-	}
-	return fmt.Sprintf("lycosa run%s --data-dir %s-2 --listen %s --peer %s --cookie-file %s", name, cfg.DataDir, another,
-		cfg.Advertise, cfg.CookiePath())
-}
+// joining says how another instance joins.
+const joining = "another instance can not join yet: clusters of several come with a later version"

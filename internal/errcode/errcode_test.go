@@ -11,7 +11,7 @@ func TestNewFillsTheTemplate(t *testing.T) {
 	if e := New(NoSuchSpace, "x"); e.Error() != "Space 'x' does not exist" || e.Code != 36 || e.Class() != "ClientError" {
 		t.Errorf("%d %s: %s", e.Code, e.Class(), e)
 	}
-	if e := New(CreateSequence, "why"); !strings.Contains(e.Error(), "CREATE_SEQUENCE") || !strings.Contains(e.Error(), "why") {
+	if e := New(CreateFunction, "why"); !strings.Contains(e.Error(), "CREATE_FUNCTION") || !strings.Contains(e.Error(), "why") {
 		t.Errorf("a number without a text gives %q", e)
 	}
 	e := NewAccessDenied("Read", "space", "bank", "guest")

@@ -146,7 +146,7 @@ func Plan(in Input) ([]Step, Report) {
 			}
 		}
 	}
-	return steps, r
+	return append(steps, planReplicasets(in, &r)...), r
 }
 
 func (r *Report) wait(in Input, row Row) {

@@ -2,9 +2,11 @@ package instance
 
 import (
 	"github.com/lycosadb/lycosa/internal/access"
+	"github.com/lycosadb/lycosa/internal/audit"
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/server"
@@ -53,11 +55,23 @@ func publicViews() []access.GrantRow {
 	return grants
 }
 
+// operationOf names a change of users or grants for the audit log.
+func operationOf(req *iproto.Request) string {
+	return iproto.TypeName(req.Type) + " " + map[uint32]string{dictionary.SpaceUser: "user", dictionary.SpacePriv: "grant"}[req.SpaceID]
+}
+
+// auditIntent puts a change of users or grants on record before it is made. What can not be put on record is not done.
+func (b *backend) auditIntent(user *box.User, req *iproto.Request) error {
+	err := b.i.audit.Write(audit.Entry{Event: "privileged_intent", Who: user.Name, What: operationOf(req), Privileged: true})
+	if err != nil {
+		return errcode.Newf(errcode.WALIO, "the audit log can not be written, so users and grants can not be changed: %v", err)
+	}
+	return nil
+}
+
 // auditAccess puts a change of users or grants on record, done or refused.
 func (b *backend) auditAccess(s *server.Session, user *box.User, req *iproto.Request, err error) {
-	what := map[uint32]string{dictionary.SpaceUser: "user", dictionary.SpacePriv: "grant"}[req.SpaceID]
-	e := event.Privileged{At: b.i.clock.Wall(), Who: user.Name, Where: s.Peer(),
-		What: iproto.TypeName(req.Type) + " " + what, Result: "ok"}
+	e := event.Privileged{At: b.i.clock.Wall(), Who: user.Name, Where: s.Peer(), What: operationOf(req), Result: "ok"}
 	if err != nil {
 		e.Result = "refused: " + err.Error()
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/event"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 )
 
 const (
@@ -46,6 +47,7 @@ func (i *Instance) checkpoint(c *core) (checkpoint.Result, error) {
 		i.sink.Emit(e)
 	}
 	c.snapshot.Store(index)
+	i.writeWatermarks(c)
 	return res, i.compactData(c)
 }
 
@@ -60,9 +62,9 @@ func (i *Instance) writeSnapshot(c *core) (checkpoint.Result, uint64, error) {
 	pos := checkpoint.Position{Index: view.Version(), Term: term, Voters: status.Voters}
 	res, err := checkpoint.Write(c.engine, view, pos, i.checkpointOptions())
 	if res.Existed {
-		for _, sp := range view.Schema().Spaces() {
-			res.Rows += view.Count(sp)
-		}
+		res.Rows = c.snapshotRows.Load()
+	} else {
+		c.snapshotRows.Store(res.Rows)
 	}
 	return res, view.Version(), err
 }
@@ -72,11 +74,29 @@ func (c *core) termAt(index uint64) (uint64, error) {
 	if index == c.dataGroup.position.Index {
 		return c.dataGroup.position.Term, nil
 	}
+	if c.dataGroup.log.Mode() == wal.SyncNone {
+		return c.dataLoop.Status().Term, nil // no entry is kept; those since the start are of this term
+	}
 	entries, err := c.dataGroup.log.Entries(index, index+1, 1)
 	if err != nil || len(entries) == 0 {
 		return 0, fmt.Errorf("term of entry %d: %w", index, err)
 	}
 	return entries[0].Term, nil
+}
+
+// writeWatermarks notes in the identity what is known to be durable: a log that ends before it is damaged, not torn. In
+// the modes without sync nothing is known.
+func (i *Instance) writeWatermarks(c *core) {
+	id := *i.identity.Load()
+	id.CatalogWatermark = c.catalogLoop.Status().Committed
+	if c.dataGroup.log.Mode() == wal.SyncFsync {
+		id.DataWatermark = c.dataLoop.Status().Committed
+	}
+	if err := i.dir.WriteIdentity(id); err != nil {
+		i.log.Warn("the watermarks were not written", "error", err)
+		return
+	}
+	i.identity.Store(&id)
 }
 
 // compactData keeps the newest snapshots and the log from the older one on.

@@ -51,6 +51,8 @@ type core struct {
 	checkpointing sync.Mutex
 	// snapshot is the index of the newest snapshot of the data, catalogSnapshot that of the catalog.
 	snapshot, catalogSnapshot atomic.Uint64
+	// snapshotRows is the number of rows in the newest snapshot of the data.
+	snapshotRows atomic.Uint64
 }
 
 // groupFiles is one group as it was found on disk.
@@ -236,7 +238,7 @@ func (i *Instance) openData(c *core) error {
 	}); err != nil {
 		return fmt.Errorf("the data: %w", err)
 	}
-	c.machine = replicaset.New(c.engine, nil)
+	c.machine = replicaset.New(c.engine, i.events.changed)
 	return nil
 }
 
@@ -281,6 +283,7 @@ func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) error {
 	c.dataGroup.position = raftgroup.Position{Index: res.Index, Term: res.Term, Voters: res.Voters}
 	c.dataGroup.applied = res.Index
 	c.snapshot.Store(res.Index)
+	c.snapshotRows.Store(res.Rows)
 	return nil
 }
 
@@ -295,8 +298,8 @@ func (i *Instance) walMode(c *core) wal.SyncMode {
 
 // newGroup makes the raft group of the files. Its ticks are a tenth of the election timeout.
 func newGroup(g *groupFiles, log *slog.Logger, name string) (*raftgroup.Group, error) {
-	return raftgroup.New(raftgroup.Config{
-		ID: g.raftID, Position: g.position, Applied: g.applied, Restored: g.log.Restored(), Older: g.log.Entries,
+	return runner.NewGroup(g.log, raftgroup.Config{
+		ID: g.raftID, Position: g.position, Applied: g.applied,
 		Log: func(level raftgroup.Level, text string) {
 			if level >= raftgroup.LevelWarn {
 				log.Warn(text, "group", name)

@@ -43,6 +43,9 @@ type Instance struct {
 	sockets  sockets
 	observed observed
 	pulse    pulse
+	// confirmed: grade Online was reached in this process.
+	confirmed atomic.Bool
+	events    *events
 
 	identity atomic.Pointer[datadir.Identity]
 	// core is the running database; nil until Boot or recovery has made it.
@@ -63,7 +66,7 @@ type failure struct {
 func Main(cfg *config.Config, ch *child.Child, log *slog.Logger, version string) int {
 	i := &Instance{
 		cfg: cfg, child: ch, log: log, version: version, fs: real.FS{}, clock: real.Clock{},
-		failed: make(chan failure, 1),
+		failed: make(chan failure, 1), events: newEvents(),
 	}
 	i.dir = store.Dir{FS: i.fs, Path: cfg.DataDir}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -119,13 +122,15 @@ func (i *Instance) prepare() (datadir.Verdict, error) {
 	}
 	registry := httpd.NewRegistry(i.version)
 	i.metrics = httpd.NewMetrics(registry, i)
-	i.sink = event.Fanout{eventlog.New(i.log), audit.NewSink(i.audit, i.log), i.metrics, &i.observed}
+	i.sink = event.Fanout{eventlog.New(i.log), audit.NewSink(i.audit, i.log), i.metrics, &i.observed, i.events}
 	i.life.sink = i.sink
 	i.life.tell = i.tellParent
 	i.http = httpd.New(httpd.Options{Source: i, Logger: i.log, Metrics: registry})
 	i.server = server.New(server.Options{
 		Backend: &waiting{i}, InstanceUUID: i.instanceUUID, Logger: i.log, OnAuth: i.auditAuth,
+		OpenKeys: openKeys,
 	})
+	go i.broadcastChanges()
 	i.child.OnHangup(i.reopen)
 	i.child.KeepAlive(i.healthy)
 	i.sink.Emit(event.ProcessStarted{At: i.clock.Wall(), Version: i.version, Stage: verdict.Begin.Stage().String(), PID: os.Getpid(), DataDir: i.cfg.DataDir})

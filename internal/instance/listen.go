@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // bindRetry is how long a taken port is tried again before the start fails, and bindPause the time between tries.
@@ -24,26 +26,25 @@ type sockets struct {
 	admin  net.Listener
 }
 
-// bind binds the TCP and UDP sockets of the advertised protocols, HTTP if it is asked for, and the admin socket. HTTP
-// and the admin socket come first, so that a failure of the others can be looked at through them.
+// bind binds the TCP and UDP sockets of the advertised protocols, HTTP if it is asked for, and the admin socket. The
+// latter two come first, so that a failure of the others can be looked at through them.
 func (i *Instance) bind(ctx context.Context) error {
 	var err error
-	if i.cfg.HTTPListen != "" {
-		if i.sockets.http, err = i.retryBind(ctx, "http-listen", i.cfg.HTTPListen, listenTCP); err != nil {
-			return err
-		}
-		go i.serveHTTP()
-	}
 	if i.sockets.admin, err = listenAdmin(i.cfg.AdminSocketPath()); err != nil {
 		return &bindError{"data-dir", i.cfg.AdminSocketPath(), err}
 	}
 	go i.serveAdmin()
-	if i.sockets.iproto, err = i.retryBind(ctx, "listen", i.cfg.Listen, listenTCP); err != nil {
+	if i.cfg.HTTPListen != "" {
+		if i.sockets.http, err = retryBind(ctx, i, "http-listen", i.cfg.HTTPListen, listenTCP); err != nil {
+			return err
+		}
+		go i.serveHTTP()
+	}
+	if i.sockets.iproto, err = retryBind(ctx, i, "listen", i.cfg.Listen, listenTCP); err != nil {
 		return err
 	}
-	i.sockets.swim, err = net.ListenPacket("udp", i.sockets.iproto.Addr().String())
-	if err != nil {
-		return &bindError{"listen", "UDP " + i.cfg.Listen, err}
+	if i.sockets.swim, err = retryBind(ctx, i, "listen", i.sockets.iproto.Addr().String(), listenUDP); err != nil {
+		return err
 	}
 	go i.serveIproto()
 	return nil
@@ -66,10 +67,12 @@ func (e *bindError) Error() string {
 
 func (e *bindError) Unwrap() error { return e.err }
 
-func listenTCP(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+func listenTCP(address string) (net.Listener, error)   { return net.Listen("tcp", address) }
+func listenUDP(address string) (net.PacketConn, error) { return net.ListenPacket("udp", address) }
 
 // retryBind tries an address that is taken for a while: the process before may just be going.
-func (i *Instance) retryBind(ctx context.Context, parameter, address string, listen func(string) (net.Listener, error)) (net.Listener, error) {
+func retryBind[L any](ctx context.Context, i *Instance, parameter, address string, listen func(string) (L, error)) (L, error) {
+	var none L
 	deadline := time.NewTimer(bindRetry)
 	defer deadline.Stop()
 	for {
@@ -86,10 +89,10 @@ func (i *Instance) retryBind(ctx context.Context, parameter, address string, lis
 		case <-pause.C:
 		case <-deadline.C:
 			pause.Stop()
-			return nil, &bindError{parameter, address, err}
+			return none, &bindError{parameter, address, err}
 		case <-ctx.Done():
 			pause.Stop()
-			return nil, ctx.Err()
+			return none, ctx.Err()
 		}
 	}
 }
@@ -101,7 +104,7 @@ func listenAdmin(path string) (net.Listener, error) {
 	}
 	old := syscall.Umask(0o177)
 	defer syscall.Umask(old)
-	return net.Listen("unix", path)
+	return real.ListenUnix(path)
 }
 
 func (i *Instance) serveHTTP() {
@@ -126,5 +129,10 @@ func (i *Instance) serveAdmin() {
 func (i *Instance) closeSockets() {
 	if i.sockets.swim != nil {
 		i.sockets.swim.Close()
+	}
+	if i.sockets.admin != nil {
+		if err := i.fs.Remove(i.cfg.AdminSocketPath()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			i.log.Debug("the admin socket stays", "error", err)
+		}
 	}
 }

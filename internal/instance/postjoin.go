@@ -85,6 +85,7 @@ func (i *Instance) startGroups(c *core) error {
 	c.catalog.Bind(c.catalogLoop)
 	c.dataLoop = runner.Start(runner.Config[*replicaset.Batch]{
 		Log: c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Tick: tick, Logger: i.log,
+		Bytes:    func(b *replicaset.Batch) int { return b.Bytes },
 		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(dataName),
 	})
 	return nil
@@ -174,7 +175,11 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 			pause(ctx, connectPoll)
 			continue
 		case !asked || row.Target.Name == lifecycle.Offline:
-			if err := i.setTarget(ctx, c, lifecycle.Online, "start"); err != nil {
+			err := i.tellAddresses(ctx, c)
+			if err == nil {
+				err = i.setTarget(ctx, c, lifecycle.Online, "start")
+			}
+			if err != nil {
 				i.log.Debug("target grade Online was not recorded", "error", err)
 				pause(ctx, retry)
 				retry = min(2*retry, onlineRetryMax)
@@ -184,6 +189,7 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 		case !ready && row.Current.Name == lifecycle.Online && row.Current.Incarnation == row.Target.Incarnation &&
 			i.life.published().State == lifecycle.RolesConfigured:
 			ready = true
+			i.confirmed.Store(true)
 			i.log.Info("the instance is online", "name", c.id.InstanceName, "address", i.cfg.Advertise)
 			if err := i.child.Ready(); err != nil {
 				i.log.Warn("the supervisor can not be told", "error", err)
@@ -195,6 +201,33 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// tellAddresses records where this instance is reached now, if the catalog says otherwise.
+func (i *Instance) tellAddresses(ctx context.Context, c *core) error {
+	view := c.catalog.View()
+	op := catalog.Op{Kind: catalog.BatchDml}
+	var ranges []catalog.Range
+	for kind, address := range map[string]string{catalog.ConnIproto: i.cfg.Advertise, catalog.ConnHTTP: i.cfg.HTTPListen} {
+		known := view.PeerAddress(c.id.RaftID, kind)
+		if known == address {
+			continue
+		}
+		d := catalog.DML{Kind: catalog.Delete, Table: catalog.TablePeerAddress, Key: catalog.Key(c.id.RaftID, kind)}
+		if address != "" {
+			row := catalog.PeerAddress{RaftID: c.id.RaftID, Address: address, Kind: kind}.Row()
+			d = catalog.DML{Kind: catalog.Replace, Table: catalog.TablePeerAddress, Tuple: row}
+		}
+		op.DML = append(op.DML, d)
+		ranges = append(ranges, catalog.Eq(catalog.TablePeerAddress, catalog.Key(c.id.RaftID, kind)))
+	}
+	if len(op.DML) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
+	defer cancel()
+	_, err := c.catalog.ProposeCAS(ctx, op, catalog.Unchanged(view, ranges...))
+	return err
 }
 
 // setTarget records a target grade of this instance.

@@ -12,8 +12,8 @@ import (
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
-	"github.com/lycosadb/lycosa/internal/iproto/server"
 	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/replicaset"
 )
 
 // The names of the procedures that instances and clients call.
@@ -64,9 +64,9 @@ func (b *backend) procedures() map[string]procedure {
 
 // call runs a built-in procedure. Who may not is told so before it is told whether there is such a procedure, as
 // Tarantool does.
-func (b *backend) call(s *server.Session, ss *session, req *iproto.Request, out []byte) ([]byte, bool) {
+func (b *backend) call(s replicaset.Sink, user *box.User, req *iproto.Request, out []byte) ([]byte, bool) {
 	name := string(req.Function)
-	if err := b.mayCall(ss.user, name); err != nil {
+	if err := b.mayCall(user, name); err != nil {
 		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
 	}
 	p, ok := b.procs[name]

@@ -1,8 +1,10 @@
 package instance
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"sync"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/access"
@@ -75,6 +77,9 @@ type backend struct {
 	i     *Instance
 	c     *core
 	procs map[string]procedure
+	// readers are lent to sessions for a drain, so that idle sessions have none. names finds spaces by name.
+	readers readers
+	names   box.Names
 }
 
 func newBackend(i *Instance, c *core) *backend {
@@ -85,18 +90,27 @@ func newBackend(i *Instance, c *core) *backend {
 
 // session is what the backend keeps of a connection.
 type session struct {
+	// reader is nil between drains.
 	reader *box.Reader
 	user   *box.User
 	batch  *replicaset.Batch
 	// bytes is the chunk into which the gathered statements are copied.
 	bytes []byte
 	taken int
+	// query is here so that a select needs no memory of its own.
+	query   box.Query
+	streams streams
+}
+
+// selector reads: the newest version, or a transaction's.
+type selector interface {
+	Select(q *box.Query, out []byte) ([]byte, int, error)
 }
 
 func (b *backend) session(s *server.Session) *session {
 	ss, ok := s.Local.(*session)
 	if !ok {
-		ss = &session{reader: b.c.engine.NewReader(), user: &box.User{}}
+		ss = &session{user: &box.User{}}
 		s.Local = ss
 	}
 	u, rights := s.User(), b.c.rights.Load()
@@ -110,9 +124,24 @@ func (b *backend) session(s *server.Session) *session {
 // Execute runs a request of a client.
 func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
 	ss := b.session(s)
+	if req.Has&named != 0 {
+		if err := b.resolve(req); err != nil {
+			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+		}
+	}
+	if req.StreamID != 0 {
+		if req.Has&paged != 0 {
+			// A stream keeps the request for as long as it has to wait.
+			req.AfterPosition, req.AfterTuple = bytes.Clone(req.AfterPosition), bytes.Clone(req.AfterTuple)
+		}
+		return b.inStream(s, ss, req, out)
+	}
 	switch req.Type {
 	case iproto.TypeSelect:
-		return b.selectRows(ss, req, out), true
+		if ss.reader == nil {
+			ss.reader = b.readers.get(b.c.engine)
+		}
+		return b.selectRows(ss.reader, &ss.query, ss.user, req, out), true
 	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
 		if req.SpaceID == dictionary.SpaceUser || req.SpaceID == dictionary.SpacePriv {
 			b.changeAccess(s, ss, req)
@@ -121,20 +150,86 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 		b.gather(s, ss, req)
 		return out, false
 	case iproto.TypeCall, iproto.TypeCall16:
-		return b.call(s, ss, req, out)
+		return b.call(s, ss.user, req, out)
 	}
 	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.UnknownRequestType, req.Type)), true
 }
 
-func (b *backend) selectRows(ss *session, req *iproto.Request, out []byte) []byte {
-	q := box.Query{SpaceID: req.SpaceID, IndexID: req.IndexID, Iterator: req.Iterator, Offset: req.Offset, Limit: req.Limit,
-		Key: req.Key, User: ss.user}
+// readers are those that no session uses now. A drain borrows one, so there are about as many as there are processors.
+type readers struct {
+	mu   sync.Mutex // guards idle
+	idle []*box.Reader
+}
+
+func (r *readers) get(e *box.Engine) *box.Reader {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.idle)
+	if n == 0 {
+		return e.NewReader()
+	}
+	reader := r.idle[n-1]
+	r.idle = r.idle[:n-1]
+	return reader
+}
+
+// put takes the session's reader back, if it has one.
+func (r *readers) put(ss *session) {
+	if ss.reader == nil {
+		return
+	}
+	r.mu.Lock()
+	r.idle = append(r.idle, ss.reader)
+	r.mu.Unlock()
+	ss.reader = nil
+}
+
+const (
+	named = iproto.HasSpaceName | iproto.HasIndexName
+	paged = iproto.HasFetchPosition | iproto.HasAfterPosition | iproto.HasAfterTuple
+)
+
+// resolve puts ids into a request that names its space or its index.
+func (b *backend) resolve(req *iproto.Request) (err error) {
+	schema := b.c.engine.PublishedSchema()
+	if req.Has.Has(iproto.KeySpaceName) {
+		if req.SpaceID, err = b.names.Space(schema, req.SpaceName); err != nil {
+			return err
+		}
+	}
+	if req.Has.Has(iproto.KeyIndexName) {
+		req.IndexID, err = b.names.Index(schema, req.SpaceID, req.IndexName)
+	}
+	return err
+}
+
+// selectRows runs a select; q is the room for it.
+func (b *backend) selectRows(r selector, q *box.Query, user *box.User, req *iproto.Request, out []byte) []byte {
+	*q = box.Query{SpaceID: req.SpaceID, IndexID: req.IndexID, Iterator: req.Iterator, Offset: req.Offset, Limit: req.Limit,
+		Key: req.Key, User: user}
+	if req.Has&paged != 0 {
+		q.Page = &box.Page{After: req.AfterPosition, AfterTuple: req.AfterTuple, Fetch: req.FetchPosition}
+	}
 	before := len(out)
 	schema := b.SchemaVersion()
 	out, mark := iproto.BeginData(out, req.Sync, schema)
-	out, n, err := ss.reader.Select(&q, out)
+	out, n, err := r.Select(q, out)
 	if err != nil {
 		return iproto.AppendError(out[:before], req.Sync, schema, errcode.Of(err))
+	}
+	if q.Page != nil {
+		return endPage(q.Page, out, mark, n)
+	}
+	return iproto.EndData(out, mark, uint32(n))
+}
+
+// endPage ends the reply that begins at mark with a page of n tuples.
+func endPage(page *box.Page, out []byte, mark, n int) []byte {
+	begin := mark + iproto.DataHeadBytes
+	rows, n := page.Finish(out[begin:], n)
+	out = out[:begin+len(rows)]
+	if page.Position != nil {
+		return iproto.EndPage(out, mark, uint32(n), page.Position)
 	}
 	return iproto.EndData(out, mark, uint32(n))
 }
@@ -144,14 +239,19 @@ func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
 	if ss.batch == nil {
 		ss.batch = &replicaset.Batch{Sink: s}
 	}
-	w := replicaset.Write{Sync: req.Sync, Schema: req.SchemaVersion, Statement: box.Statement{
-		Kind: kindOf(req.Type), SpaceID: req.SpaceID, IndexID: req.IndexID, IndexBase: int(req.IndexBase), User: ss.user,
-		Key: ss.keep(req.Key), Tuple: ss.keep(req.Tuple), Ops: ss.keep(req.Ops),
-	}}
+	w := replicaset.Write{Sync: req.Sync, Schema: req.SchemaVersion, Statement: statementOf(req, ss.user)}
+	w.Statement.Key, w.Statement.Tuple, w.Statement.Ops = ss.keep(req.Key), ss.keep(req.Tuple), ss.keep(req.Ops)
 	ss.batch.Writes = append(ss.batch.Writes, w)
+	ss.batch.Bytes += len(req.Key) + len(req.Tuple) + len(req.Ops)
 	if ss.taken >= batchBytesMax {
 		b.Flush(s)
 	}
+}
+
+// statementOf is the statement of a request; its bytes are still the request's.
+func statementOf(req *iproto.Request, user *box.User) box.Statement {
+	return box.Statement{Kind: kindOf(req.Type), SpaceID: req.SpaceID, IndexID: req.IndexID, IndexBase: int(req.IndexBase),
+		Key: req.Key, Tuple: req.Tuple, Ops: req.Ops, User: user}
 }
 
 func kindOf(t iproto.Type) box.Kind {
@@ -188,7 +288,11 @@ func (ss *session) keep(p []byte) []byte {
 // Flush hands the gathered statements to the data group.
 func (b *backend) Flush(s *server.Session) {
 	ss, ok := s.Local.(*session)
-	if !ok || ss.batch == nil {
+	if !ok {
+		return
+	}
+	b.readers.put(ss)
+	if ss.batch == nil {
 		return
 	}
 	batch := ss.batch
@@ -209,10 +313,11 @@ func (b *backend) refuse(batch *replicaset.Batch, err error) {
 // SchemaVersion is the version of the schema that readers see.
 func (b *backend) SchemaVersion() uint64 { return b.c.engine.PublishedSchema().Version }
 
-// Closed gives the session's reader back.
+// Closed gives back what the session has.
 func (b *backend) Closed(s *server.Session) {
 	if ss, ok := s.Local.(*session); ok {
-		ss.reader.Close()
+		ss.streams.closeAll()
+		b.readers.put(ss)
 		s.Local = nil
 	}
 }
@@ -227,6 +332,9 @@ func (b *backend) Credentials(name string) (server.Credential, bool) {
 		return server.Credential{}, false
 	}
 	c := server.Credential{ID: u.ID, Name: u.Name}
+	if !b.c.rights.Load().Check(u.ID, access.Session, access.Universe, 0) {
+		c.Refusal = errcode.NewAccessDenied("Session", "universe", "", u.Name)
+	}
 	if hash, err := base64.StdEncoding.DecodeString(u.Auth.Data); err == nil && len(hash) == len(c.ChapSHA1) {
 		copy(c.ChapSHA1[:], hash)
 		c.HasPassword = true
@@ -277,6 +385,9 @@ func (b *backend) runAccess(req *iproto.Request, user *box.User) ([]byte, error)
 	defer cancel()
 	if len(ops) == 0 {
 		return shown, nil
+	}
+	if err := b.auditIntent(user, req); err != nil {
+		return nil, err
 	}
 	if _, err := b.c.catalog.Do(ctx, &catalogrunner.Request{Ops: ops, Initiator: user.ID}); err != nil {
 		return nil, err

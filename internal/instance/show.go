@@ -2,6 +2,7 @@ package instance
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -131,6 +132,9 @@ func (i *Instance) issues(c *core) []issue.Issue {
 		in.Current, in.Target = row.Current, row.Target
 	}
 	i.observed.fill(&in)
+	if lost, failing := i.audit.Failure(); failing {
+		in.AuditFailure = fmt.Sprintf("%d records could not be written to %s", lost, i.cfg.AuditPath())
+	}
 	return issue.Find(now, []issue.Instance{in})
 }
 
@@ -165,7 +169,12 @@ func (i *Instance) grade() *lifecycle.Grade {
 }
 
 // Health is what the health endpoints answer from.
-func (i *Instance) Health() httpd.Health { return httpd.HealthOf(i.life.published(), i.grade()) }
+func (i *Instance) Health() httpd.Health {
+	if !i.confirmed.Load() {
+		return httpd.HealthOf(i.life.published(), nil) // the grade on record may be that of the time before a crash
+	}
+	return httpd.HealthOf(i.life.published(), i.grade())
+}
 
 // Sample is what a scrape of the metrics gets.
 func (i *Instance) Sample() httpd.Sample {

@@ -19,6 +19,7 @@ const (
 func (i *Instance) shutdown(c *core) error {
 	i.log.Info("stopping")
 	i.sink.Emit(event.ProcessStopping{At: i.clock.Wall(), Reason: "asked to"})
+	i.announceStop()
 	ctx, cancel := context.WithTimeout(context.Background(), i.cfg.ShutdownTimeout)
 	defer cancel()
 	if err := i.setTarget(ctx, c, lifecycle.Offline, "shutdown"); err != nil {
@@ -43,6 +44,9 @@ func (i *Instance) shutdown(c *core) error {
 
 // closeAll gives everything back in reverse order. Nothing that can hang is waited for beyond its timeout.
 func (i *Instance) closeAll(clean bool) {
+	if i.server != nil {
+		i.dismiss()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if i.server != nil {
@@ -79,6 +83,9 @@ func (i *Instance) closeCore(clean bool) {
 			i.log.Warn("a group did not stop in time: its log stays as it is", "error", err)
 			return
 		}
+	}
+	if c.dataLoop != nil {
+		i.writeWatermarks(c)
 	}
 	if err := c.close(); err != nil {
 		i.log.Error("the database was not closed", "error", err)

@@ -30,8 +30,7 @@ func (i *Instance) virtualSpaces(c *core) []box.VirtualSpace {
 		v.Rows = box.VirtualFunc(func(yield func([]byte) bool) { c.catalog.View().Ascend(def.ID, yield) })
 		all = append(all, v)
 	}
-	return append(all, raftSpaces(c),
-		raftStateSpace(c),
+	return append(all, raftSpaces(c), raftStateSpace(c), spaceSequenceView(),
 		box.VirtualSpace{ID: dictionary.SpaceUser, Rows: box.VirtualFunc(func(yield func([]byte) bool) {
 			c.catalog.View().UserRows(yield)
 		})},
@@ -44,6 +43,21 @@ func (i *Instance) virtualSpaces(c *core) []box.VirtualSpace {
 		})},
 		box.VirtualSpace{ID: dictionary.SpaceSessionSettings, Rows: box.VirtualFunc(func(func([]byte) bool) {})},
 	)
+}
+
+// spaceVSpaceSequence is the view of _space_sequence, which clients of Tarantool 2.10 and later fetch.
+const spaceVSpaceSequence = 341
+
+func spaceSequenceView() box.VirtualSpace {
+	return box.VirtualSpace{
+		ID: spaceVSpaceSequence, Name: "_vspace_sequence", ViewOf: dictionary.SpaceSpaceSequence,
+		Fields: []tuple.Field{field("id", tuple.Unsigned), field("sequence_id", tuple.Unsigned),
+			field("is_generated", tuple.Boolean), field("field", tuple.Unsigned), field("path", tuple.String)},
+		Indexes: []box.VirtualIndex{
+			{ID: 0, Name: "primary", Unique: true, Parts: []tuple.Part{part(0, tuple.Unsigned)}},
+			{ID: 1, Name: "sequence", Parts: []tuple.Part{part(1, tuple.Unsigned)}},
+		},
+	}
 }
 
 // functionRows are the functions of Tarantool 2.6, then our stored procedures.

@@ -120,7 +120,7 @@ func TestMissingFields(t *testing.T) {
 			t.Errorf("%s with all fields: %v", TypeName(Type(kind)), err)
 		}
 	}
-	if cases != 20 {
+	if cases != 23 {
 		t.Errorf("%d cases", cases)
 	}
 	head, mark := BeginRequest(nil, TypeSelect, 1)

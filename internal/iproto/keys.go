@@ -62,6 +62,23 @@ func TypeName(t Type) string {
 	return strconv.FormatUint(uint64(t), 10)
 }
 
+// InStream reports whether requests of a type may carry a stream id.
+func InStream(t Type) bool { return t <= 18 && t != TypeAuth || t == TypePing }
+
+// Feature is an optional part of the protocol, as Tarantool numbers them in requests and replies of type ID.
+type Feature = uint64
+
+// The features that a server or a client may announce.
+const (
+	FeatureStreams        Feature = 0
+	FeatureTransactions   Feature = 1
+	FeatureErrorExtension Feature = 2
+	FeatureWatchers       Feature = 3
+	FeaturePagination     Feature = 4
+	FeatureNames          Feature = 5
+	FeatureWatchOnce      Feature = 6
+)
+
 // Key is a key of a header or body map.
 type Key uint8
 
@@ -77,6 +94,7 @@ const (
 	KeyOffset        Key = 0x13
 	KeyIterator      Key = 0x14
 	KeyIndexBase     Key = 0x15
+	KeyFetchPosition Key = 0x1f
 	KeyKey           Key = 0x20
 	KeyTuple         Key = 0x21
 	KeyFunction      Key = 0x22
@@ -84,14 +102,21 @@ const (
 	KeyExpr          Key = 0x27
 	KeyOps           Key = 0x28
 	KeyOptions       Key = 0x2b
+	KeyAfterPosition Key = 0x2e
+	KeyAfterTuple    Key = 0x2f
 	KeyData          Key = 0x30
 	KeyError24       Key = 0x31
+	KeyPosition      Key = 0x35
 	KeySQLText       Key = 0x40
 	KeySQLBind       Key = 0x41
 	KeyStatementID   Key = 0x43
 	KeyError         Key = 0x52
 	KeyVersion       Key = 0x54
 	KeyFeatures      Key = 0x55
+	KeyTimeout       Key = 0x56
+	KeyEventKey      Key = 0x57
+	KeyEventData     Key = 0x58
+	KeyTxnIsolation  Key = 0x59
 	KeyAuthType      Key = 0x5b
 	KeySpaceName     Key = 0x5e
 	KeyIndexName     Key = 0x5f

@@ -11,6 +11,9 @@ import (
 // replyHeadBytes is the length of a reply's frame length and header: both have a fixed width.
 const replyHeadBytes = 5 + 1 + 6 + 10 + 6
 
+// DataHeadBytes is how much BeginData appends: behind it the values begin.
+const DataHeadBytes = replyHeadBytes + 7
+
 // errorDepthMax bounds how many causes of an error go over the wire.
 const errorDepthMax = 16
 
@@ -63,6 +66,28 @@ func BeginData(dst []byte, sync, schema uint64) (out []byte, mark int) {
 func EndData(dst []byte, mark int, count uint32) []byte {
 	binary.BigEndian.PutUint32(dst[mark+replyHeadBytes+3:], count)
 	return EndReply(dst, mark)
+}
+
+// EndPage is EndData for a reply that also says where it ended: the body becomes {DATA: [...], POSITION: position}.
+func EndPage(dst []byte, mark int, count uint32, position []byte) []byte {
+	dst[mark+replyHeadBytes]++
+	dst = msgpack.AppendStrBytes(append(dst, byte(KeyPosition)), position)
+	return EndData(dst, mark, count)
+}
+
+// AppendEvent appends an EVENT frame: the key that sync asked to watch has this value, encoded already, or none if it
+// is nil. Unlike a reply it carries no schema version.
+func AppendEvent(dst []byte, sync uint64, key string, value []byte) []byte {
+	dst, mark := BeginRequest(dst, TypeEvent, sync)
+	pairs := byte(0x81)
+	if value != nil {
+		pairs = 0x82
+	}
+	dst = msgpack.AppendStr(append(dst, pairs, byte(KeyEventKey)), key)
+	if value != nil {
+		dst = append(append(dst, byte(KeyEventData)), value...)
+	}
+	return EndRequest(dst, mark)
 }
 
 // AppendData appends a whole OK reply with the body {DATA: [values...]}; each value is encoded already.

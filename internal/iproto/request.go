@@ -30,12 +30,23 @@ func (k Key) bit() Fields {
 	case KeyAuthType:
 		return 1 << 0x35
 	case KeySpaceName:
-		return 1 << 0x36
+		return HasSpaceName
 	case KeyIndexName:
-		return 1 << 0x37
+		return HasIndexName
+	case KeyEventKey:
+		return 1 << 0x38
 	}
 	return 0
 }
+
+// The bits of fields that few requests have, so that one look tells that all of them are missing.
+const (
+	HasFetchPosition = Fields(1) << KeyFetchPosition
+	HasAfterPosition = Fields(1) << KeyAfterPosition
+	HasAfterTuple    = Fields(1) << KeyAfterTuple
+	HasSpaceName     = Fields(1) << 0x36
+	HasIndexName     = Fields(1) << 0x37
+)
 
 // Has reports whether the request carried the key.
 func (f Fields) Has(k Key) bool { return f&k.bit() != 0 }
@@ -57,16 +68,25 @@ type Request struct {
 	Iterator  uint32
 	IndexBase uint32
 
+	// FetchPosition asks for the position of the last tuple that SELECT returns. AfterPosition is such a position, the
+	// contents of a string, and AfterTuple an array with its header: SELECT goes on behind either.
+	FetchPosition bool
+	AfterPosition []byte
+	AfterTuple    []byte
+
 	// Key, Tuple and Ops are MessagePack arrays with their headers, checked to be well-formed. UPDATE carries its
 	// operations in Tuple on the wire; DecodeRequest gives them as Ops.
 	Key, Tuple, Ops []byte
-	// Function, Expr, User, SQL, SpaceName, IndexName and AuthType are the bytes of strings, without header.
+	// Function, Expr, User, SQL, SpaceName, IndexName and AuthType are the bytes of strings, without header. Where both
+	// an id and a name are given, the name counts.
 	Function, Expr, User, SQL []byte
 	SpaceName, IndexName      []byte
 	AuthType                  []byte
 	// Binds, Options and Features are arrays with their headers.
 	Binds, Options, Features []byte
 	StatementID              uint32
+	// EventKey is the contents of the string that names what WATCH, UNWATCH and WATCH_ONCE are about.
+	EventKey []byte
 	// Version is the protocol version that an ID request announces.
 	Version uint64
 	// Body is the whole body map, nil if the frame had none.
@@ -282,7 +302,12 @@ func (r *Request) bodyValue(k Key, b []byte) (rest []byte, err error) {
 	case kindMap:
 		return skipOf(b, msgpack.TypeMap)
 	case kindBool:
-		return skipOf(b, msgpack.TypeBool)
+		v, rest, err := msgpack.ReadBool(b)
+		if err == nil && k == KeyFetchPosition {
+			r.FetchPosition = v
+			r.Has |= k.bit()
+		}
+		return rest, err
 	case kindFloat:
 		_, b, err = msgpack.ReadFloat(b)
 		return b, err
@@ -380,6 +405,12 @@ func (r *Request) setBytes(k Key, v []byte) {
 		r.SpaceName = v
 	case KeyIndexName:
 		r.IndexName = v
+	case KeyAfterPosition:
+		r.AfterPosition = v
+	case KeyAfterTuple:
+		r.AfterTuple = v
+	case KeyEventKey:
+		r.EventKey = v
 	default:
 		return
 	}
@@ -391,7 +422,8 @@ const (
 	needLimit   = Fields(1) << KeyLimit
 	needKey     = Fields(1) << KeyKey
 	needTuple   = Fields(1) << KeyTuple
-	requiredMax = 16
+	needEvent   = Fields(1) << 0x38 // the bit of KeyEventKey
+	requiredMax = TypeWatchOnce + 1
 )
 
 // required is the table of the fields without which a request of a type is refused.
@@ -406,6 +438,8 @@ var required = [requiredMax]Fields{
 	TypeCall:    1 << KeyFunction,
 	TypeEval:    1 << KeyExpr,
 	TypeAuth:    1<<KeyUser | needTuple,
+
+	TypeWatch: needEvent, TypeUnwatch: needEvent, TypeWatchOnce: needEvent,
 }
 
 // fieldWords names fields in error 69 as Tarantool 2.6 does, in the order in which a missing one is looked for.
@@ -415,6 +449,7 @@ var fieldWords = []struct {
 }{
 	{KeySpaceID, "space id"}, {KeyLimit, "limit"}, {KeyKey, "key"}, {KeyTuple, "tuple"},
 	{KeyFunction, "function name"}, {KeyUser, "user name"}, {KeyExpr, "expression"}, {KeyOps, "operations"},
+	{KeyEventKey, "event key"},
 }
 
 // checkFields returns error 69 for the first field that the request's type needs and that is not there. A space may be

@@ -16,6 +16,10 @@ type Reply struct {
 	SchemaVersion uint64
 	// Data is the array of the reply's values with its header, nil if there was none.
 	Data []byte
+	// Position is where a page of SELECT ended, the contents of a string, nil if it was not asked for or nothing was found.
+	Position []byte
+	// EventKey and EventValue are what an event tells; the value is nil if the key has none.
+	EventKey, EventValue []byte
 	// Version, Features (an array with its header) and AuthType are set in replies to ID.
 	Version  uint64
 	Features []byte
@@ -92,6 +96,12 @@ func (r *Reply) body(b []byte) error {
 		switch key {
 		case uint64(KeyData):
 			r.Data = value
+		case uint64(KeyPosition):
+			r.Position, _, err = msgpack.ReadStr(value)
+		case uint64(KeyEventKey):
+			r.EventKey, _, err = msgpack.ReadStr(value)
+		case uint64(KeyEventData):
+			r.EventValue = value
 		case uint64(KeyVersion):
 			r.Version, _, err = msgpack.ReadUint(value)
 		case uint64(KeyFeatures):

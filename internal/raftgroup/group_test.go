@@ -239,7 +239,8 @@ func TestMembershipSurvivesRestart(t *testing.T) {
 	}
 	cc := committed[0]
 	changes, context, err := raftgroup.DecodeConfChange(cc.Data)
-	if err != nil || string(context) != "catalog 17" || !slices.Equal(changes, []raftgroup.Change{{Op: raftgroup.AddLearner, ID: 2}}) {
+	want := []raftgroup.Change{{Op: raftgroup.AddLearner, ID: 2}}
+	if err != nil || string(context) != "catalog 17" || !slices.Equal(changes, want) {
 		t.Errorf("%v %q %v", changes, context, err)
 	}
 	res, older := disk([]raftgroup.Entry{{Index: 2, Term: 2}, cc})
@@ -327,7 +328,8 @@ func TestForeignMessages(t *testing.T) {
 }
 
 func FuzzDecodeMessage(f *testing.F) {
-	raw, err := proto.Marshal(&pb.Message{Type: pb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)),
+	raw, err := proto.Marshal(&pb.Message{
+		Type: pb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(3)),
 		Entries: []*pb.Entry{{Index: new(uint64(4)), Term: new(uint64(3)), Data: []byte("x")}}})
 	if err != nil {
 		f.Fatal(err)

@@ -74,7 +74,8 @@ func (c *cluster) note(format string, args ...any) {
 func (c *cluster) start(p *peer) {
 	for attempt := 0; ; attempt++ {
 		log, err := wal.Open(wal.Options{
-			FS: p.fs, Dir: "/log", Group: "data", Instance: uuid.UUID{byte(p.id)}, SegmentBytes: 8 << 10, ReserveBytes: 4 << 10,
+			FS: p.fs, Dir: "/log", Group: "data", Instance: uuid.UUID{byte(p.id)},
+			SegmentBytes: 8 << 10, ReserveBytes: 4 << 10,
 		})
 		if err == nil {
 			p.log = log

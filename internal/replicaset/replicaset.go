@@ -18,10 +18,12 @@ type Sink interface {
 	Complete(frames []byte)
 }
 
-// Write is one statement and what its reply needs.
+// Write is one statement, or the commit of a transaction, and what its reply needs.
 type Write struct {
 	Statement box.Statement
-	Sync      uint64
+	// Tx, if not nil, is committed, and closed whatever comes of it; Statement is not looked at then.
+	Tx   *box.Tx
+	Sync uint64
 	// Schema is the schema version that the client demands, 0 for any.
 	Schema uint64
 }
@@ -30,7 +32,13 @@ type Write struct {
 type Batch struct {
 	Sink   Sink
 	Writes []Write
+	// Bytes is the size of the statements together.
+	Bytes int
 }
+
+// entryBytesMax is the size of an entry from which on further statements of the same batch are refused: small statements
+// can write large tuples.
+const entryBytesMax = 16 << 20
 
 // held is a batch's replies, which wait for a version to be committed.
 type held struct {
@@ -86,7 +94,17 @@ func (m *Machine) execute(b *Batch) []byte {
 			frames = iproto.AppendError(frames, w.Sync, version, e)
 			continue
 		}
-		tup, err := m.engine.Execute(&w.Statement)
+		if w.Tx != nil {
+			frames = m.commitTx(w, frames)
+			continue
+		}
+		var tup []byte
+		var err error
+		if m.engine.EntryBytes() < entryBytesMax {
+			tup, err = m.engine.Execute(&w.Statement)
+		} else {
+			err = errcode.New(errcode.Overloaded, "the statements sent together write more than 16 MiB; send fewer at a time")
+		}
 		version = m.engine.NewestSchema().Version
 		switch {
 		case err != nil:
@@ -98,6 +116,16 @@ func (m *Machine) execute(b *Batch) []byte {
 		}
 	}
 	return frames
+}
+
+func (m *Machine) commitTx(w *Write, frames []byte) []byte {
+	err := m.engine.CommitTx(w.Tx)
+	w.Tx.Close()
+	version := m.engine.NewestSchema().Version
+	if err != nil {
+		return iproto.AppendError(frames, w.Sync, version, errcode.Of(err))
+	}
+	return iproto.AppendOK(frames, w.Sync, version, nil)
 }
 
 // Commit shows the version to readers and answers everything that waited for it.
@@ -146,13 +174,21 @@ func (m *Machine) Abort(from uint64, err error) {
 	for i := range m.held {
 		h := &m.held[i]
 		if h.version >= from {
-			m.fail(h.batch, errcode.New(errcode.UnknownOutcome, err.Error()))
+			m.fail(h.batch, unknownOutcome(err))
 		} else {
 			h.batch.Sink.Complete(h.frames)
 		}
 	}
 	clear(m.held)
 	m.held = m.held[:0]
+}
+
+// unknownOutcome is what clients get whose writes may or may not have happened.
+func unknownOutcome(err error) *errcode.Error {
+	if errcode.Is(err, errcode.UnknownOutcome) {
+		return errcode.Of(err)
+	}
+	return errcode.New(errcode.UnknownOutcome, err.Error())
 }
 
 // Refuse answers batches that were not run.
@@ -166,6 +202,9 @@ func (m *Machine) fail(b *Batch, e *errcode.Error) {
 	version := m.engine.PublishedSchema().Version
 	var frames []byte
 	for i := range b.Writes {
+		if tx := b.Writes[i].Tx; tx != nil {
+			tx.Close()
+		}
 		frames = iproto.AppendError(frames, b.Writes[i].Sync, version, e)
 	}
 	b.Sink.Complete(frames)

@@ -137,6 +137,9 @@ func firstField(tup []byte) []byte {
 }
 
 func (k *KeyDef) compareFrom(a, b []byte, from int) int {
+	if k.special != nil {
+		return k.compareSpecialFrom(a, b, from)
+	}
 	ca, cb := newCursor(a), newCursor(b)
 	for i := from; i < len(k.parts); i++ {
 		p := &k.parts[i]
@@ -150,6 +153,9 @@ func (k *KeyDef) compareFrom(a, b []byte, from int) int {
 
 // compareKeyFrom compares parts from..n-1; key begins with part from.
 func (k *KeyDef) compareKeyFrom(tup, key []byte, from, n int) int {
+	if k.special != nil {
+		return k.compareSpecialKeyFrom(tup, key, from, n)
+	}
 	c := newCursor(tup)
 	for i := from; i < n; i++ {
 		p := &k.parts[i]
@@ -210,6 +216,8 @@ func compareValues(x, y []byte) int {
 		_, a := msgpack.ExtTrusted(x)
 		_, b := msgpack.ExtTrusted(y)
 		return bytes.Compare(a, b)
+	case classDatetime:
+		return compareDatetimes(x, y)
 	}
 	return bytes.Compare(x[:msgpack.SizeTrusted(x)], y[:msgpack.SizeTrusted(y)])
 }

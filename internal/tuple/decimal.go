@@ -150,7 +150,10 @@ func compareDigits(x []byte, xPoint int, y []byte, yPoint int) int {
 	return 0
 }
 
-// compareDecimalFloat compares with the float's exact value, which has up to 767 digits.
+// compareDecimalFloat compares with the decimal that a float stands for: of a whole number its exact value, of any other
+// the shortest decimal that rounds to it, so that 0.1 equals 0.1. That is never a whole number and never that of another
+// float, so the order of integers, floats and decimals together is total. Tarantool takes the first 15 digits, which
+// means the same for what people write.
 func compareDecimalFloat(a number, f float64) int {
 	x := toDecimal(a)
 	switch {
@@ -171,9 +174,13 @@ func compareDecimalFloat(a number, f float64) int {
 	return r
 }
 
-// floatDigits writes all digits of a finite f > 0 into buf, as values 0-9.
+// floatDigits writes the digits of the decimal that a finite f > 0 stands for into buf, as values 0-9.
 func floatDigits(buf []byte, f float64) (digits []byte, point int) {
-	buf = strconv.AppendFloat(buf, f, 'e', 766, 64)
+	precision := -1
+	if f == math.Trunc(f) {
+		precision = 308 // more than any whole number has
+	}
+	buf = strconv.AppendFloat(buf, f, 'e', precision, 64)
 	e := len(buf) - 1
 	for buf[e] != 'e' {
 		e--
@@ -185,7 +192,10 @@ func floatDigits(buf []byte, f float64) (digits []byte, point int) {
 	if negative {
 		point = -point
 	}
-	digits = append(buf[:1], buf[2:e]...) // the point after the first digit goes
+	digits = buf[:1]
+	if e > 1 {
+		digits = append(digits, buf[2:e]...) // the point after the first digit goes
+	}
 	for i := range digits {
 		digits[i] -= '0'
 	}

@@ -68,12 +68,6 @@ func asDecimal(a number) (decimalValue, bool) {
 	if v.n == 0 {
 		v.point, v.scale = 0, 0
 	}
-	if v.scale < 0 { // a whole number is written with all its zeros
-		for v.scale < 0 && v.n < decimalDigitsMax {
-			v.n++
-			v.scale++
-		}
-	}
 	return v, v.point <= decimalDigitsMax
 }
 

@@ -22,6 +22,7 @@ type Format struct {
 	names      map[string]int
 	exactCount uint32
 	required   int // fields that a tuple must have at least
+	paths      map[int]*pathRule
 }
 
 // rule is what one field must hold: the accepted kinds, nil among them if it may be nil.
@@ -29,11 +30,12 @@ type rule struct {
 	mask     uint32
 	kind     FieldType
 	nullable bool
+	indexed  bool // some index has narrowed it
 }
 
 // NewFormat joins the declared fields with what the indexes ask of theirs: an index part narrows the type of its
 // field, and makes it required unless the part and the field are nullable. exactCount 0 means any number of fields.
-// Errors: 27 if a part and its field have types that exclude each other, 24 if two parts have.
+// Errors: 27 if a part and its declared field have types that exclude each other, 24 if that part is not the field's first.
 func NewFormat(fields []Field, exactCount uint32, keys []*KeyDef) (*Format, error) {
 	f := &Format{fields: append([]Field(nil), fields...), names: make(map[string]int, len(fields)), exactCount: exactCount}
 	f.rules = make([]rule, len(fields))
@@ -62,6 +64,9 @@ func NewFormat(fields []Field, exactCount uint32, keys []*KeyDef) (*Format, erro
 
 // narrow adds the demand of one index part to its field.
 func (f *Format) narrow(p Part) error {
+	if p.Path != "" {
+		return f.narrowPath(p)
+	}
 	for int(p.Field) >= len(f.rules) {
 		f.rules = append(f.rules, rule{kind: Any, nullable: true})
 	}
@@ -73,11 +78,12 @@ func (f *Format) narrow(p Part) error {
 	case contains(p.Type, r.kind):
 	default:
 		code := errcode.IndexPartTypeMismatch
-		if int(p.Field) < len(f.fields) {
+		if !r.indexed {
 			code = errcode.FormatMismatchIndexPart
 		}
 		return errcode.New(code, strconv.Itoa(int(p.Field)+1), r.kind.String(), p.Type.String())
 	}
+	r.indexed = true
 	return nil
 }
 
@@ -117,7 +123,7 @@ func (f *Format) Validate(tup []byte) error {
 	if err != nil {
 		return errBody()
 	}
-	if f.exactCount != 0 && uint32(n) != f.exactCount {
+	if f.exactCount != 0 && uint32(n) != f.exactCount && len(f.rules) > 0 {
 		return errcode.Newf(errcode.Code(38), "Tuple field count %d does not match space field count %d", n, f.exactCount)
 	}
 	for i := range n {
@@ -135,6 +141,9 @@ func (f *Format) Validate(tup []byte) error {
 	}
 	if n < f.required {
 		return f.missing(n)
+	}
+	if f.paths != nil {
+		return f.validatePaths(tup)
 	}
 	return nil
 }

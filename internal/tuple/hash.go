@@ -21,12 +21,15 @@ func (k *KeyDef) Hash(tup []byte) uint64 {
 	h := uint64(hashSeed)
 	c := newCursor(tup)
 	for i := range k.parts {
-		b := c.at(k.parts[i].Field)
-		if b == nil {
+		b := k.value(&c, i)
+		switch {
+		case b == nil:
 			h = mix(h, 0)
-			continue
+		case k.special != nil:
+			h = k.hashSpecial(h, i, b)
+		default:
+			h = hashValue(h, b)
 		}
-		h = hashValue(h, b)
 	}
 	return h
 }
@@ -35,7 +38,11 @@ func (k *KeyDef) Hash(tup []byte) uint64 {
 func (k *KeyDef) HashKey(key []byte, n int) uint64 {
 	h := uint64(hashSeed)
 	for i := range n {
-		h = hashValue(h, key)
+		if k.special != nil {
+			h = k.hashSpecial(h, i, key)
+		} else {
+			h = hashValue(h, key)
+		}
 		if i+1 < n {
 			key = msgpack.SkipTrusted(key)
 		}
@@ -64,6 +71,9 @@ func hashValue(h uint64, b []byte) uint64 {
 		kind, data := msgpack.ExtTrusted(b)
 		if kind == extDecimal {
 			return hashDecimal(h, data)
+		}
+		if kind == extDatetime {
+			return hashDatetime(h, data)
 		}
 		return hashBytes(h, data)
 	}

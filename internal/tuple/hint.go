@@ -21,7 +21,9 @@ const (
 	hintString                           // 7 bytes, then the length + 1, cut off at 9
 	hintBoolean                          // 1 false, 2 true
 	hintUUID                             // the first 8 bytes
+	hintDatetime                         // the seconds, from the first possible one on, + 1
 	hintScalar                           // 4 bits for the class of the value, then 60 bits of its own hint
+	hintCollated                         // 8 bytes of the sort key of a string
 )
 
 func hintOf(p Part) hintKind {
@@ -37,12 +39,19 @@ func hintOf(p Part) hintKind {
 		return hintDouble
 	case Number, Decimal:
 		return hintNumber
-	case String, Varbinary:
+	case String:
+		if p.Collation == CollationUnicode || p.Collation == CollationUnicodeCI {
+			return hintCollated
+		}
+		return hintString
+	case Varbinary:
 		return hintString
 	case Boolean:
 		return hintBoolean
 	case UUID:
 		return hintUUID
+	case Datetime:
+		return hintDatetime
 	}
 	return hintScalar
 }
@@ -51,6 +60,9 @@ func hintOf(p Part) hintKind {
 func (k *KeyDef) Hint(tup []byte) uint64 {
 	if k.first == 0 && uint8(tup[0]-0x91) < 15 {
 		return hintValue(k.hint, tup[1:])
+	}
+	if k.first < 0 {
+		return k.hintSpecial(tup)
 	}
 	n, b := msgpack.ArrayLenTrusted(tup)
 	if k.first >= n {
@@ -66,6 +78,9 @@ func (k *KeyDef) Hint(tup []byte) uint64 {
 func (k *KeyDef) KeyHint(key []byte, n int) uint64 {
 	if n == 0 {
 		return 0
+	}
+	if k.coll != nil {
+		return k.valueHint(key)
 	}
 	return hintValue(k.hint, key)
 }
@@ -83,6 +98,8 @@ func (k *KeyDef) HintExact(h uint64) bool {
 		return h&0xff <= 8
 	case hintUUID:
 		return false
+	case hintCollated:
+		return h == 0 || k.coll.exact(h)
 	}
 	return h == 0
 }
@@ -118,6 +135,9 @@ func hintRare(kind hintKind, b []byte) uint64 {
 		}
 		return 0
 	}
+	if kind == hintDatetime {
+		return datetimeHint(b)
+	}
 	class := classOf(b)
 	switch class {
 	case classNil:
@@ -128,8 +148,18 @@ func hintRare(kind hintKind, b []byte) uint64 {
 		return class<<60 | numberHint(b)>>4
 	case classString, classBinary:
 		return class<<60 | stringHint(b)>>4
+	case classDatetime:
+		return class<<60 | datetimeHint(b)
 	}
 	return class << 60
+}
+
+func datetimeHint(b []byte) uint64 {
+	if kind, data := extOf(b); kind == extDatetime {
+		d, _ := parseDatetime(data)
+		return d.hint()
+	}
+	return 0
 }
 
 // uintOf returns the value of an unsigned encoding, 0 for any other.

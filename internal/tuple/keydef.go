@@ -13,13 +13,9 @@ const (
 	FieldNoMax = 32767
 )
 
-// Collations that order strings bytewise; others are refused.
-const (
-	CollationNone   = 0
-	CollationBinary = 3
-)
-
-// Part is one part of an index key. Field is 0-based. Path and Descending are refused by NewKeyDef in this version.
+// Part is one part of an index key. Field is 0-based. Path, if not empty, leads to a value within the field: a.b[1],
+// with indexes from 1. ExcludeNull, which needs Nullable, keeps tuples whose value is nil out of the index. Descending is
+// refused by NewKeyDef in this version.
 type Part struct {
 	Field      uint32
 	Type       FieldType
@@ -27,6 +23,8 @@ type Part struct {
 	Collation  uint32
 	Descending bool
 	Path       string
+
+	ExcludeNull bool
 }
 
 // shape is the fast path that a key definition takes, decided once.
@@ -45,13 +43,16 @@ type KeyDef struct {
 	parts    []Part
 	shape    shape
 	hint     hintKind
-	first    int  // field of the first part
+	first    int  // field of the first part, -1 if that part is special
 	one      bool // a single part
 	nullable bool // some part may be nil
+	excludes bool // of some part, tuples that are nil there are not in the index
+	special  []special
+	coll     *collation // of the first part
 }
 
-// NewKeyDef checks parts and makes a definition of them. An error has number 14, and as its message the reason alone:
-// it is the caller who knows index and space and puts the reason into the whole text.
+// NewKeyDef checks parts and makes a definition of them. An error has number 108, or 14 and as its message the reason
+// alone: it is the caller who knows index and space and puts the reason into the whole text.
 func NewKeyDef(parts []Part) (*KeyDef, error) {
 	if len(parts) == 0 || len(parts) > PartsMax {
 		return nil, errcode.Newf(errcode.ModifyIndex, "%s", partCountText(len(parts)))
@@ -60,8 +61,11 @@ func NewKeyDef(parts []Part) (*KeyDef, error) {
 		if text := p.refusal(); text != "" {
 			return nil, errcode.Newf(errcode.ModifyIndex, "%s", text)
 		}
+		if err := p.checkPath(i + 1); err != nil {
+			return nil, err
+		}
 		for _, q := range parts[:i] {
-			if q.Field == p.Field {
+			if samePlace(p, q) {
 				return nil, errcode.Newf(errcode.ModifyIndex, "same key part is indexed twice")
 			}
 		}
@@ -87,22 +91,37 @@ func (p Part) refusal() string {
 		return "field no is too big"
 	case p.Collation != CollationNone && p.Type != String && p.Type != Scalar:
 		return "collation is reasonable only for string and scalar parts"
-	case p.Collation != CollationNone && p.Collation != CollationBinary:
-		return "this collation is not supported"
-	case p.Path != "":
-		return "JSON paths are not supported"
+	case p.Collation > CollationBinary:
+		return "of the collations only none, binary, unicode and unicode_ci are supported"
+	case p.ExcludeNull && !p.Nullable:
+		return "exclude_null needs is_nullable"
 	case p.Descending:
 		return "descending order is not supported"
 	}
 	return ""
 }
 
+// checkPath checks the path of part number i, from 1.
+func (p Part) checkPath(i int) error {
+	_, err := parsePath(p.Path)
+	if errcode.Is(err, errcode.WrongIndexOptions) {
+		return errcode.New(errcode.WrongIndexOptions, i, err.Error())
+	}
+	return err
+}
+
 func newKeyDef(parts []Part) *KeyDef {
 	k := &KeyDef{parts: parts, one: len(parts) == 1, first: int(parts[0].Field), hint: hintOf(parts[0])}
-	prefix := true
+	if k.special = specials(parts); k.special != nil {
+		if s := k.special[0]; s.coll != nil || s.path != nil {
+			k.first, k.coll = -1, s.coll
+		}
+	}
+	prefix := k.special == nil
 	for i, p := range parts {
 		prefix = prefix && p.Field == uint32(i)
 		k.nullable = k.nullable || p.Nullable
+		k.excludes = k.excludes || p.ExcludeNull
 	}
 	switch p := parts[0]; {
 	case !prefix:
@@ -137,7 +156,7 @@ func (k *KeyDef) Merge(pk *KeyDef) *KeyDef {
 	for _, p := range pk.parts {
 		known := false
 		for _, q := range k.parts {
-			known = known || q.Field == p.Field
+			known = known || q.covers(p)
 		}
 		if !known {
 			parts = append(parts, p)
@@ -150,7 +169,7 @@ func (k *KeyDef) Merge(pk *KeyDef) *KeyDef {
 func (k *KeyDef) ExtractKey(dst, tup []byte) []byte {
 	c := newCursor(tup)
 	for i := range k.parts {
-		b := c.at(k.parts[i].Field)
+		b := k.value(&c, i)
 		if b == nil {
 			dst = append(dst, nilField...)
 			continue
@@ -171,7 +190,24 @@ func (k *KeyDef) HasNull(tup []byte) bool {
 		if !k.parts[i].Nullable {
 			continue
 		}
-		if b := c.at(k.parts[i].Field); b == nil || b[0] == 0xc0 {
+		if b := k.value(&c, i); b == nil || b[0] == 0xc0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Excludes reports whether a tuple is not in the index, because a part that excludes nil is nil or missing.
+func (k *KeyDef) Excludes(tup []byte) bool {
+	if !k.excludes {
+		return false
+	}
+	c := newCursor(tup)
+	for i := range k.parts {
+		if !k.parts[i].ExcludeNull {
+			continue
+		}
+		if b := k.value(&c, i); b == nil || b[0] == 0xc0 {
 			return true
 		}
 	}
@@ -180,7 +216,12 @@ func (k *KeyDef) HasNull(tup []byte) bool {
 
 // ValidateKey checks that key starts with n values (n at most the number of parts) of the types of the first n parts.
 // The error is 18, or 20 if the bytes are no MessagePack.
-func (k *KeyDef) ValidateKey(key []byte, n int) error {
+func (k *KeyDef) ValidateKey(key []byte, n int) error { return k.validate(key, n, true) }
+
+// ValidateExactKey is ValidateKey for all parts of a key that names one tuple: nil is not among the values that it takes.
+func (k *KeyDef) ValidateExactKey(key []byte) error { return k.validate(key, len(k.parts), false) }
+
+func (k *KeyDef) validate(key []byte, n int, nilAllowed bool) error {
 	for i := range min(n, len(k.parts)) {
 		rest, err := msgpack.Skip(key)
 		if err != nil {
@@ -188,7 +229,7 @@ func (k *KeyDef) ValidateKey(key []byte, n int) error {
 		}
 		p := &k.parts[i]
 		bit := kindBit(key)
-		if bit&p.Type.mask() == 0 && !(p.Nullable && bit == bitNil) {
+		if bit&p.Type.mask() == 0 && !(nilAllowed && p.Nullable && bit == bitNil) {
 			return errcode.New(errcode.KeyPartType, i, p.Type.String())
 		}
 		key = rest

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"math"
 	"math/big"
+	"strconv"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -62,8 +63,10 @@ func floatValue(f float64, single bool) value {
 	v := value{class: classNumber, nan: f != f}
 	if math.IsInf(f, 0) {
 		v.inf = cmp.Compare(f, 0)
-	} else if f == f {
+	} else if f == math.Trunc(f) {
 		v.num = new(big.Rat).SetFloat64(f)
+	} else if f == f {
+		v.num, _ = new(big.Rat).SetString(strconv.FormatFloat(f, 'e', -1, 64))
 	}
 	if single {
 		v.enc = msgpack.AppendFloat32(nil, float32(f))
@@ -320,8 +323,9 @@ func TestNumberOrder(t *testing.T) {
 		{intValue(big.NewInt(-1), true), floatValue(-1, false)},
 		{intValue(big.NewInt(0), false), intValue(big.NewInt(0), true), floatValue(math.Copysign(0, -1), false), decimalOf("0", false, 5)},
 		{floatValue(math.SmallestNonzeroFloat64, false)},
-		{decimalOf("1", false, 1)},
-		{floatValue(0.1, false)},
+		{decimalOf("1", false, 1), floatValue(0.1, false)},
+		{decimalOf("30000000000000003", false, 17)},
+		{floatValue(0.30000000000000004, false), decimalOf("30000000000000004", false, 17)},
 		{intValue(big.NewInt(1<<53), false), floatValue(1<<53, false)},
 		{intValue(big.NewInt(1<<53+1), false), decimalOf("9007199254740993", false, 0)},
 		{floatValue(1<<53+2, false)},
@@ -384,8 +388,10 @@ func TestKeyDef(t *testing.T) {
 		{Part{Type: Any}, "error 14 field type 'any' is not supported"},
 		{Part{Type: Map}, "error 14 field type 'map' is not supported"},
 		{Part{Type: Unsigned, Field: 40000}, "error 14 field no is too big"},
-		{Part{Type: String, Collation: 1}, "error 14 this collation is not supported"},
-		{Part{Type: String, Path: "a"}, "error 14 JSON paths are not supported"},
+		{Part{Type: String, Collation: 4},
+			"error 14 of the collations only none, binary, unicode and unicode_ci are supported"},
+		{Part{Type: String, Path: "a["}, "error 108 Wrong index options (field 1): invalid path"},
+		{Part{Type: String, Path: "a[*]"}, "error 14 multikey indexes are not supported"},
 	} {
 		_, err := NewKeyDef([]Part{c.part})
 		if got := render(nil, err); got != c.want {

@@ -7,12 +7,16 @@ import (
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
+// collationIDMax is the largest id in _collation, whose rows never change.
+const collationIDMax = 276
+
 // FormatFieldsMax is how many fields a format may declare.
 const FormatFieldsMax = FieldNoMax + 1
 
 // ParseFormat reads a space format as it stands in field 7 of the rows of _space: an array of maps with name, type
 // and so on; unknown keys are skipped. Errors: 141 with the text of Tarantool 2.6; or 9, then the message is the
-// reason alone and the caller, who knows the space, makes the whole text of it.
+// reason alone and the caller, who knows the space, makes the whole text of it. Whether two fields have one name is for
+// the caller to see.
 func ParseFormat(b []byte) ([]Field, error) {
 	n, b, err := msgpack.ReadArrayLen(b)
 	if err != nil {
@@ -22,7 +26,6 @@ func ParseFormat(b []byte) ([]Field, error) {
 		return nil, errcode.Newf(errcode.CreateSpace, "format has too many fields")
 	}
 	fields := make([]Field, n)
-	names := make(map[string]bool, n)
 	for i := range fields {
 		rest, err := msgpack.Skip(b)
 		if err != nil {
@@ -31,10 +34,6 @@ func ParseFormat(b []byte) ([]Field, error) {
 		if err := fields[i].parse(b, i+1); err != nil {
 			return nil, err
 		}
-		if names[fields[i].Name] {
-			return nil, errcode.New(errcode.SpaceFieldIsDuplicate, fields[i].Name)
-		}
-		names[fields[i].Name] = true
 		b = rest
 	}
 	return fields, nil
@@ -85,6 +84,8 @@ func (d *Field) check(i int, nullableAction string) error {
 		return errcode.Newf(errcode.CreateSpace, "field %d name is not specified", i)
 	case len(d.Name) > 65000:
 		return errcode.Newf(errcode.CreateSpace, "field %d name is too long", i)
+	case d.Collation > collationIDMax:
+		return errcode.Newf(errcode.Code(151), "Wrong collation options (field %d): collation was not found by ID", i)
 	case d.Collation != 0 && d.Type != String && d.Type != Scalar && d.Type != Any:
 		return errcode.Newf(errcode.CreateSpace, "collation is reasonable only for string, scalar and any fields")
 	}
@@ -146,8 +147,15 @@ func (o *option) unsigned() uint32 {
 	return uint32(v)
 }
 
-// parseStoredType finds a type by name as rows may have it: in any case and with the short names.
-func parseStoredType(name string) (FieldType, bool) { return ParseFieldType(strings.ToLower(name)) }
+// parseStoredType finds a type by name as rows may have it: in any case. Of the short names rows have only some, as in
+// Tarantool: the others are for its Lua interface, which stores the full name.
+func parseStoredType(name string) (FieldType, bool) {
+	switch name = strings.ToLower(name); name {
+	case "uint", "int":
+		return Any, false
+	}
+	return ParseFieldType(name)
+}
 
 // EncodeFormat appends a space format as ParseFormat reads it, with the pairs in Tarantool's usual order: name, type,
 // then is_nullable and collation if they say something.
@@ -182,8 +190,8 @@ func ParseParts(b []byte) ([]Part, error) {
 	if err != nil {
 		return nil, errBody()
 	}
-	if n == 0 || n > PartsMax {
-		return nil, errcode.Newf(errcode.ModifyIndex, "%s", partCountText(n))
+	if n == 0 {
+		return nil, nil
 	}
 	parts := make([]Part, n)
 	maps := msgpack.TypeOf(b[0]) != msgpack.TypeArray
@@ -201,6 +209,11 @@ func ParseParts(b []byte) ([]Part, error) {
 			return nil, err
 		}
 		b = rest
+	}
+	for i, p := range parts {
+		if p.Collation > collationIDMax {
+			return nil, errcode.New(errcode.WrongIndexOptions, i+1, "collation was not found by ID")
+		}
 	}
 	return parts, nil
 }
@@ -262,6 +275,8 @@ func (p *Part) parseMap(b []byte, i int) error {
 			p.Collation = o.unsigned()
 		case "path":
 			p.Path = o.str()
+		case "exclude_null":
+			p.ExcludeNull = o.boolean()
 		case "sort_order":
 			p.Descending = strings.EqualFold(o.enum(), "desc")
 		default:
@@ -291,7 +306,7 @@ func EncodeParts(dst []byte, parts []Part) []byte {
 	dst = msgpack.AppendArrayHeader(dst, len(parts))
 	plain := true
 	for _, p := range parts {
-		plain = plain && !p.Nullable && p.Collation == 0 && p.Path == "" && !p.Descending
+		plain = plain && !p.Nullable && !p.ExcludeNull && p.Collation == 0 && p.Path == "" && !p.Descending
 	}
 	for _, p := range parts {
 		if plain {
@@ -306,7 +321,7 @@ func EncodeParts(dst []byte, parts []Part) []byte {
 
 func (p *Part) appendMap(dst []byte) []byte {
 	n := 2
-	for _, set := range []bool{p.Nullable, p.Collation != 0, p.Path != "", p.Descending} {
+	for _, set := range []bool{p.Nullable, p.ExcludeNull, p.Collation != 0, p.Path != "", p.Descending} {
 		if set {
 			n++
 		}
@@ -316,6 +331,9 @@ func (p *Part) appendMap(dst []byte) []byte {
 	dst = msgpack.AppendStr(msgpack.AppendStr(dst, "type"), p.Type.String())
 	if p.Nullable {
 		dst = msgpack.AppendBool(msgpack.AppendStr(dst, "is_nullable"), true)
+	}
+	if p.ExcludeNull {
+		dst = msgpack.AppendBool(msgpack.AppendStr(dst, "exclude_null"), true)
 	}
 	if p.Collation != 0 {
 		dst = msgpack.AppendUint(msgpack.AppendStr(dst, "collation"), uint64(p.Collation))

@@ -157,14 +157,14 @@ func (t FieldType) mask() uint32 {
 // indexable reports whether values of type t can be ordered in an index.
 func (t FieldType) indexable() bool {
 	switch t {
-	case Unsigned, Integer, Number, Double, String, Varbinary, Boolean, Scalar, Decimal, UUID:
+	case Unsigned, Integer, Number, Double, String, Varbinary, Boolean, Scalar, Decimal, UUID, Datetime:
 		return true
 	}
 	return false
 }
 
-// kindBit returns the mask bit of the value that checked bytes start with, 0 for an extension that is unknown or,
-// being a decimal or uuid, malformed.
+// kindBit returns the mask bit of the value that checked bytes start with, 0 for an extension that is unknown or
+// malformed.
 func kindBit(b []byte) uint32 {
 	t := msgpack.TypeOf(b[0])
 	if t != msgpack.TypeExt {
@@ -181,11 +181,13 @@ func kindBit(b []byte) uint32 {
 			return bitUUID
 		}
 	case extDatetime:
-		if len(data) == 8 || len(data) == 16 {
+		if _, ok := parseDatetime(data); ok {
 			return bitDatetime
 		}
 	case extInterval:
-		return bitInterval
+		if validInterval(data) {
+			return bitInterval
+		}
 	}
 	return 0
 }

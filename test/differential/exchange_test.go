@@ -24,6 +24,8 @@ type request struct {
 	unordered bool
 	// countOnly marks reads of which even the choice of rows is not: only their number is compared.
 	countOnly bool
+	// hashed marks writes about a space whose rows lie in a hash.
+	hashed bool
 }
 
 func (r *request) isRead() bool { return r.kind == iproto.TypeSelect }

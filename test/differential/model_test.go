@@ -46,6 +46,16 @@ type part struct {
 	path     string
 }
 
+// nullable tells whether a part may be nil.
+func (ix *index) nullable() bool {
+	for _, p := range ix.parts {
+		if p.nullable {
+			return true
+		}
+	}
+	return false
+}
+
 // recentMax bounds the remembered tuples of a space.
 const recentMax = 24
 

@@ -3,12 +3,12 @@ package differential
 import (
 	"fmt"
 
-	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
-// ops makes the operations of an UPDATE or UPSERT.
-func (g *generator) ops(s *space, base int) []byte {
+// ops makes the operations of an UPDATE or UPSERT. Operations on parts of a field come before all others, and are alone in
+// an UPSERT: in other places some of them end the real server.
+func (g *generator) ops(s *space, base int, upsert bool) []byte {
 	r := g.rand
 	if chance(r, 1) {
 		return g.badOps()
@@ -20,20 +20,24 @@ func (g *generator) ops(s *space, base int) []byte {
 	if chance(r, 2) {
 		n = 0
 	}
+	if upsert && chance(r, 10) {
+		return g.op(msgpack.AppendArrayHeader(nil, 1), s, base, true)
+	}
 	b := msgpack.AppendArrayHeader(nil, n)
+	nested := !upsert && chance(r, 25)
 	for range n {
-		if chance(r, 3) {
+		if nested = nested && chance(r, 60); !nested && chance(r, 3) {
 			b = g.badOp(b)
 			continue
 		}
-		b = g.op(b, s, base)
+		b = g.op(b, s, base, nested)
 	}
 	return b
 }
 
 var opNames = []string{"=", "=", "=", "=", "+", "+", "+", "-", "-", "&", "|", "^", ":", ":", "#", "#", "!", "!"}
 
-func (g *generator) op(b []byte, s *space, base int) []byte {
+func (g *generator) op(b []byte, s *space, base int, nested bool) []byte {
 	r := g.rand
 	name := pick(r, opNames)
 	n := 3
@@ -46,7 +50,11 @@ func (g *generator) op(b []byte, s *space, base int) []byte {
 	if len(s.indexes) > 0 && at == s.indexes[0].parts[0].field && chance(r, 70) {
 		at = r.IntN(s.width() + 2)
 	}
-	b = g.opField(b, s, base, at)
+	if nested {
+		b = msgpack.AppendStr(b, g.path(s, at))
+	} else {
+		b = g.opField(b, s, base, at)
+	}
 	if chance(r, 3) {
 		b = g.appendAny(b)
 		if name == ":" {
@@ -61,12 +69,10 @@ func (g *generator) op(b []byte, s *space, base int) []byte {
 func (g *generator) opField(b []byte, s *space, base, at int) []byte {
 	r := g.rand
 	switch n := r.IntN(100); {
-	case n < 62:
-		return msgpack.AppendInt(b, int64(at+base))
 	case n < 70:
+		return msgpack.AppendInt(b, int64(at+base))
+	case n < 80:
 		return msgpack.AppendInt(b, -1-int64(r.IntN(s.width()+2)))
-	case n < 84:
-		return msgpack.AppendStr(b, g.path(s, at))
 	case n < 95:
 		if at < len(s.fields) {
 			return msgpack.AppendStr(b, s.fields[at].name)
@@ -74,9 +80,9 @@ func (g *generator) opField(b []byte, s *space, base, at int) []byte {
 		return msgpack.AppendStr(b, fmt.Sprintf("[%d]", at+1))
 	case n < 97:
 		return msgpack.AppendStr(b, pick(r, []string{"", "nope", "nope.a", "[0]", "[1", "[*]", "f1[*]", ".f1", "f1.", "f1..a", "f1[\"a\"", "f1['a']", "[1].a",
-			"[1][1]", "f1 ", "é", "\xff", "f1[\xff]", "[99]", "[\"f1\"]", "[-1]", "[1]a", "f1a[2]", "f2[999999999999]"}))
+			"[1][1]", "f1 ", "é", "\xff", "f1[\xff]", "[99]", "[\"f1\"]", "[-1]", "[1]a", "f1a[2]", "f2[999]"}))
 	case n < 99:
-		return msgpack.AppendInt(b, pick(r, []int64{-100, 100, 1 << 31, -1 << 31, -1<<31 - 1, 1<<31 - 1, 1 << 40, -1 << 63, 0}))
+		return msgpack.AppendInt(b, pick(r, []int64{-100, 100, 1 << 31, -1 << 31, -1<<31 - 1, 1<<31 - 3, 1 << 40, -1 << 63, 0}))
 	}
 	return g.appendAny(b)
 }
@@ -119,19 +125,19 @@ func (g *generator) opArgs(b []byte, s *space, name string, at int) []byte {
 			return appendDecimal(r, b)
 		}
 		if chance(r, 70) {
-			return appendInteger(r, b)
+			return g.appendInteger(b)
 		}
-		return appendNumber(r, b, g.wild)
+		return g.appendNumber(b)
 	case "&", "|", "^":
-		return appendUnsigned(r, b)
+		return g.appendUnsigned(b)
 	case "#":
 		if chance(r, 8) {
-			return msgpack.AppendInt(b, pick(r, []int64{0, -1, 100, 1 << 40}))
+			return msgpack.AppendInt(b, pick(r, []int64{0, -1, 100, 1<<32 - 1}))
 		}
 		return msgpack.AppendUint(b, uint64(1+r.IntN(3)))
 	}
 	b = msgpack.AppendInt(b, pick(r, []int64{0, 1, 2, 3, 5, 100, -1, -2, -5, -100, 1<<31 - 1}))
-	b = msgpack.AppendInt(b, pick(r, []int64{0, 1, 2, 5, 100, -1, -2, -5, -100, -1 << 31}))
+	b = msgpack.AppendInt(b, pick(r, []int64{0, 1, 2, 5, 100, -1, -2, -5, -100, 1<<31 - 1, -1 << 20}))
 	return appendString(r, b)
 }
 
@@ -157,6 +163,3 @@ func (g *generator) badOp(b []byte) []byte {
 		`[":",1,1,1,1]`, `[":",1,1.5,1,"a"]`, `{"a":1}`, `1`, `null`, `["|",1,1.5]`, `["*",1,1]`, `["insert",1,1]`, `["=",true,1]`, `["-","f1"]`}
 	return append(b, packJSON(pick(g.rand, bad))...)
 }
-
-// ping makes a request that both answer with nothing.
-func (g *generator) ping() request { return request{kind: iproto.TypePing} }

@@ -102,14 +102,20 @@ func startReference(t testing.TB, address string) {
 	if _, err := cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
+	errors, err := os.Create(filepath.Join(dir, "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer errors.Close()
 	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stdout, cmd.Stderr = in, in
+	cmd.Stdout, cmd.Stderr = in, errors
 	start(t, cmd)
 	in.Close()
 	t.Cleanup(func() { out.Close() })
+	showIfFailed(t, "stderr of tarantool", errors.Name())
 	if err := out.SetReadDeadline(time.Now().Add(waitStart)); err != nil {
 		t.Fatal(err)
 	}
@@ -139,11 +145,7 @@ func startOurs(t testing.TB, address string) {
 	cmd.Stdout, cmd.Stderr = log, log
 	p := start(t, cmd)
 	log.Close()
-	t.Cleanup(func() {
-		if text, err := os.ReadFile(logPath); t.Failed() && err == nil && len(text) > 0 {
-			t.Logf("log of our server:\n%s", text)
-		}
-	})
+	showIfFailed(t, "log of our server", logPath)
 	ctx, cancel := context.WithTimeout(context.Background(), waitStart)
 	defer cancel()
 	ticker := time.NewTicker(pollEvery)
@@ -157,6 +159,15 @@ func startOurs(t testing.TB, address string) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// showIfFailed logs the end of a file when the test has failed.
+func showIfFailed(t testing.TB, what, path string) {
+	t.Cleanup(func() {
+		if text, err := os.ReadFile(path); t.Failed() && err == nil && len(text) > 0 {
+			t.Logf("%s:\n%s", what, text[max(0, len(text)-2500):])
+		}
+	})
 }
 
 // serves tells whether the server answers reads.
@@ -186,7 +197,19 @@ func startBoth(t testing.TB) addresses {
 }
 
 // pair is a connection to each server.
-type pair struct{ reference, ours *client.Client }
+type pair struct {
+	reference, ours *client.Client
+	// restart starts both servers anew, nil if that is not wanted.
+	restart func() *pair
+}
+
+// revive starts both servers anew if one of them is gone.
+func (p *pair) revive() {
+	if p.restart != nil && (p.reference.Err() != nil || p.ours.Err() != nil) {
+		fresh := p.restart()
+		p.reference, p.ours = fresh.reference, fresh.ours
+	}
+}
 
 func (a addresses) dial(t testing.TB) *pair {
 	t.Helper()
@@ -201,5 +224,5 @@ func (a addresses) dial(t testing.TB) *pair {
 		t.Cleanup(c.Close)
 		clients[i] = c
 	}
-	return &pair{clients[0], clients[1]}
+	return &pair{reference: clients[0], ours: clients[1]}
 }

@@ -21,19 +21,22 @@ var (
 		1<<63 - 1, 1 << 63, 1<<63 + 1, 1<<64 - 1}
 	negatives = []int64{-1, -2, -3, -32, -33, -128, -129, -32768, -32769, -1 << 31, -1<<31 - 1, -1<<53 - 1, -1 << 53, -1<<53 + 1,
 		-1 << 63, -1<<63 + 1}
-	floats = []float64{0, math.Copysign(0, -1), 1, 1.5, 2, 3, 0.1, 0.5, -1, -1.5, 1 << 53, 1<<53 + 2, -1 << 53, 1 << 63, -1 << 63, 1 << 64,
-		1e19, 1e300, -1e300, math.MaxFloat64, math.SmallestNonzeroFloat64, math.MaxFloat32, 16777217}
+	floats = []float64{0, math.Copysign(0, -1), 1, 1.5, 2, 3, 0.1, 0.5, -1, -1.5, 1 << 53, 1<<53 + 2, -1 << 53, 1 << 63, -1 << 63, 1 << 64, 1e19, 16777217}
+	// farFloats are not among the decimals, and next to those 2.6 takes them for zero or for whatever memory held.
+	farFloats  = []float64{1e300, -1e300, math.MaxFloat64, math.SmallestNonzeroFloat64, math.MaxFloat32}
 	wildFloats = []float64{math.Inf(1), math.Inf(-1), math.NaN()}
 	strs       = []string{"", "a", "b", "c", "ab", "aa", "A", "B", "a\x00", "a\x00b", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghj", "é", "ж",
 		"\xff", "\x00", "10", "9", strings.Repeat("x", 31), strings.Repeat("x", 32), strings.Repeat("y", 300)}
 	bins = []string{"", "a", "b", "\x00", "\x00\x00", "\xff", "abcdefgh", "abcdefghi", strings.Repeat("z", 40)}
-	// decimals are payloads of extension 1: the scale, then digits and sign in half bytes.
-	decimals = []string{"000c", "001c", "001d", "002c", "01015c", "01015d", "01010c", "02150c", "00123c", "000d",
-		"009007199254740993c", "0018446744073709551615c", "0018446744073709551616c", "009223372036854775808d", "011c", "26000000000000000000000000000000000000001c",
-		"0099999999999999999999999999999999999999c", "0a000000000010c", "d0fd1c", "ff5c"}
+	// decimals are payloads of extension 1: the scale, then digits and sign in half bytes. The wide ones are for fields that
+	// hold nothing but decimals: next to floats 2.6 sees the 15 first digits of the float alone, and has no total order.
+	decimals     = []string{"000c", "001c", "001d", "002c", "01015c", "01015d", "01010c", "02150c", "00123c", "000d", "011c", "0a000000000010c", "d0fd1c", "ff5c"}
+	wideDecimals = []string{
+		"009007199254740993c", "0018446744073709551615c", "0018446744073709551616c", "009223372036854775808d", "26000000000000000000000000000000000000001c",
+		"0099999999999999999999999999999999999999c"}
 	uuids = []string{"00000000000000000000000000000000", "00000000000000000000000000000001", "64d22e4dac924a23899ae59f34af5479",
 		"64d22e4dac924a23899ae59f34af5480", "ffffffffffffffffffffffffffffffff"}
-	arrays = []string{"[]", "[1]", "[1,2,3]", `["a",null]`, `[[1,2],{"b":3}]`, `[{"c":1,"d":[5,6]}]`}
+	arrays  = []string{"[]", "[1]", "[1,2,3]", `["a",null]`, `[[1,2],{"b":3}]`, `[{"c":1,"d":[5,6]}]`}
 	objects = []string{"{}", `{"a":1}`, `{"a":{"b":[1,2,{"c":3}]}}`, `{"a":[1,2],"b":"x"}`, `{"b":-1,"a":"abc"}`, `{"c":1.5,"a":18446744073709551615}`}
 )
 
@@ -42,30 +45,32 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 // chance is true in percent of the cases.
 func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
 
-// appendUnsigned appends an unsigned integer, now and then in a longer encoding than it needs.
-func appendUnsigned(r *rand.Rand, b []byte) []byte {
+// appendUnsigned appends an unsigned integer, a wild one now and then in a longer encoding than it needs.
+func (g *generator) appendUnsigned(b []byte) []byte {
+	r := g.rand
 	v := pick(r, smallUints)
 	if chance(r, 12) {
 		v = pick(r, edgeUints)
 	}
 	switch {
-	case v < 256 && chance(r, 3):
+	case g.wild && v < 256 && chance(r, 3):
 		return append(b, 0xcd, 0, byte(v))
-	case chance(r, 2):
+	case g.wild && chance(r, 2):
 		return msgpack.AppendUint64Fixed(b, v)
 	}
 	return msgpack.AppendUint(b, v)
 }
 
-func appendInteger(r *rand.Rand, b []byte) []byte {
+func (g *generator) appendInteger(b []byte) []byte {
+	r := g.rand
 	if chance(r, 65) {
-		return appendUnsigned(r, b)
+		return g.appendUnsigned(b)
 	}
 	v := -1 - int64(r.IntN(5))
 	if chance(r, 30) {
 		v = pick(r, negatives)
 	}
-	if v >= -32 && chance(r, 3) {
+	if g.wild && v >= -32 && chance(r, 3) {
 		return append(b, 0xd1, 0xff, byte(v))
 	}
 	return msgpack.AppendInt(b, v)
@@ -82,12 +87,13 @@ func appendDouble(r *rand.Rand, b []byte, wild bool) []byte {
 	return msgpack.AppendFloat64(b, pick(r, floats))
 }
 
-func appendNumber(r *rand.Rand, b []byte, wild bool) []byte {
+func (g *generator) appendNumber(b []byte) []byte {
+	r := g.rand
 	switch r.IntN(10) {
 	case 0, 1, 2, 3, 4:
-		return appendInteger(r, b)
+		return g.appendInteger(b)
 	case 5, 6:
-		return appendDouble(r, b, wild)
+		return appendDouble(r, b, g.wild)
 	case 7:
 		return msgpack.AppendFloat32(b, float32(r.IntN(16))/2-2)
 	}
@@ -95,7 +101,11 @@ func appendNumber(r *rand.Rand, b []byte, wild bool) []byte {
 }
 
 func appendDecimal(r *rand.Rand, b []byte) []byte {
-	return msgpack.AppendExt(b, 1, unhex(evenHex(pick(r, decimals))))
+	return packDecimal(b, pick(r, decimals))
+}
+
+func packDecimal(b []byte, payload string) []byte {
+	return msgpack.AppendExt(b, 1, unhex(evenHex(payload)))
 }
 
 // evenHex puts a zero before the digits of a packed decimal if a half byte is missing.
@@ -133,14 +143,20 @@ func (g *generator) appendOf(b []byte, kind string) []byte {
 	r := g.rand
 	switch kind {
 	case "unsigned":
-		return appendUnsigned(r, b)
+		return g.appendUnsigned(b)
 	case "integer":
-		return appendInteger(r, b)
+		return g.appendInteger(b)
 	case "double":
+		if chance(r, 8) {
+			return msgpack.AppendFloat64(b, pick(r, farFloats))
+		}
 		return appendDouble(r, b, g.wild)
 	case "number":
-		return appendNumber(r, b, g.wild)
+		return g.appendNumber(b)
 	case "decimal":
+		if chance(r, 30) {
+			return packDecimal(b, pick(r, wideDecimals))
+		}
 		return appendDecimal(r, b)
 	case "string":
 		return appendString(r, b)
@@ -155,7 +171,13 @@ func (g *generator) appendOf(b []byte, kind string) []byte {
 	case "map":
 		return append(b, packJSON(pick(r, objects))...)
 	case "scalar":
-		return g.appendOf(b, pick(r, scalarKinds))
+		if kind := pick(r, scalarKinds); kind == "double" {
+			return appendDouble(r, b, g.wild)
+		} else if kind == "decimal" {
+			return appendDecimal(r, b)
+		} else {
+			return g.appendOf(b, kind)
+		}
 	}
 	return g.appendAny(b)
 }

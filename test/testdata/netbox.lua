@@ -158,6 +158,12 @@ c.space._space:delete(601)
 c:reload_schema()
 same('space is gone', c.space.kv == nil, true)
 
+-- truncate
+c.space._truncate:upsert({600, 1}, {{'+', 2, 1}})
+same('truncated', #s:select(), 0)
+same('by the secondary index', #s.index.name:select(), 0)
+same('insert after the truncate', s:insert({1, 'Roxette', 1986}), {1, 'Roxette', 1986})
+
 -- guest sees the views and nothing more
 local guest = connect()
 same('views', guest.space._vspace ~= nil and guest.space._vindex ~= nil, true)

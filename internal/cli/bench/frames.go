@@ -34,7 +34,7 @@ const (
 	Range
 	// Secondary reads one row by its second field, which has an index that is not unique.
 	Secondary
-	// Load makes the space anew and writes all rows in the order of their keys.
+	// Load makes the space anew and writes all rows in the order of their keys; it ends with the last one.
 	Load
 )
 
@@ -104,9 +104,9 @@ func (t *template) appendFrame(dst []byte, sync, key uint32) []byte {
 	return dst
 }
 
-// second and third are the fields of the row with a key. The lowest 2^16 numbers, and the highest, are no third fields, so
-// that adding to one does not change how many bytes it takes.
-func second(key uint32) uint32 { return mix32(key) }
+// second and third are the fields of the row with a key. Like keys, they are numbers whose shortest form has five bytes;
+// adding to a third field leaves it one.
+func second(key uint32) uint32 { return mix32(key) | 1<<16 }
 func third(key uint32) uint32  { return mix32(key^0x5bd1e995)&0x7fffffff | 1<<16 }
 
 // frameOptions say what requests are about.

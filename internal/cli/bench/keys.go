@@ -35,8 +35,12 @@ func ParseKeys(name string) (Keys, error) {
 	return 0, fmt.Errorf("key distribution %q is unknown: uniform, sequential or zipf", name)
 }
 
-// RowsMax is the largest number of rows: keys are 32 bits on the wire, and half of them are for insert.
-const RowsMax = 1 << 31
+// FirstKey is the key of the first row: the smallest number that takes five bytes in its shortest form, as all keys do.
+// Tarantool 2.6 compares unsigned numbers by their bytes, so that one in a longer form than needed would not be found.
+const FirstKey = 1 << 16
+
+// RowsMax is the largest number of rows: keys have 32 bits, and the upper half of them is for insert.
+const RowsMax = 1<<31 - FirstKey
 
 // scatter is a permutation of [0, n): consecutive positions are far apart.
 type scatter struct{ n, step uint64 }

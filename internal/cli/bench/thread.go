@@ -174,7 +174,7 @@ func (t *thread) finish(now int64) {
 func (t *thread) countUnsent() {
 	for _, c := range t.conns {
 		for ; c.owed > 0; c.owed-- {
-			t.latency.Record(t.p.untilNs - int64(c.dueNs))
+			t.latency.Record(t.endedNs - int64(c.dueNs))
 			c.dueNs += t.p.everyNs
 			t.unsent++
 		}

@@ -42,10 +42,10 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// ID announces the protocol version and returns the server's reply: Version, Features and AuthType.
-func (c *Client) ID(ctx context.Context, version uint64) (*iproto.Reply, error) {
+// ID announces the protocol version and features, and returns the server's reply: Version, Features and AuthType.
+func (c *Client) ID(ctx context.Context, version uint64, features ...iproto.Feature) (*iproto.Reply, error) {
 	return c.call(ctx, iproto.TypeID, func(dst []byte, sync uint64) []byte {
-		return iproto.AppendID(dst, sync, version)
+		return iproto.AppendID(dst, sync, version, features...)
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // Options configure a connection.
@@ -64,6 +65,8 @@ type Client struct {
 	opts     Options
 	slots    chan struct{}
 	done     sync.WaitGroup
+	// ended is closed when the connection cannot be used any more.
+	ended chan struct{}
 
 	// mu guards what follows.
 	mu      sync.Mutex
@@ -71,19 +74,23 @@ type Client struct {
 	nextID  uint64
 	sentID  uint64 // the sync of the last request that was given to the network
 	waiting map[uint64]*Future
-	out     []byte
-	failed  error
+	// watchers by key.
+	watchers map[string]*Watcher
+	out      []byte
+	failed   error
 }
 
 // Dial connects to host:port, or to a unix socket if addr contains a slash, reads the greeting, and logs in if a user
 // is given.
 func Dial(ctx context.Context, addr string, o Options) (*Client, error) {
-	network := "tcp"
+	var conn net.Conn
+	var err error
 	if strings.Contains(addr, "/") {
-		network = "unix"
+		conn, err = real.DialUnix(ctx, addr)
+	} else {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, "tcp", addr)
 	}
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, &ConnError{Op: "dial " + addr, Err: err}
 	}
@@ -98,7 +105,8 @@ func New(ctx context.Context, conn net.Conn, o Options) (*Client, error) {
 	if o.InFlight == 0 {
 		o.InFlight = defaultInFlight
 	}
-	c := &Client{conn: conn, opts: o, slots: make(chan struct{}, o.InFlight), waiting: make(map[uint64]*Future)}
+	c := &Client{conn: conn, opts: o, slots: make(chan struct{}, o.InFlight), waiting: make(map[uint64]*Future),
+		ended: make(chan struct{})}
 	c.work.L = &c.mu
 	if err := c.readGreeting(ctx); err != nil {
 		conn.Close()
@@ -186,8 +194,9 @@ func (c *Client) Send(ctx context.Context, op iproto.Type, build Builder) (*Futu
 	return f, nil
 }
 
-// Wait returns the reply. Errors are the server's (*errcode.Error) or *ConnError; a context that ends gives the latter
-// with the context's error, and the request goes on: it counts as in flight until its reply comes.
+// Wait returns the reply. Errors are the server's (*errcode.Error), with which the reply comes too, or *ConnError; a
+// context that ends gives the latter with the context's error, and the request goes on: it counts as in flight until its
+// reply comes.
 func (f *Future) Wait(ctx context.Context) (*iproto.Reply, error) {
 	select {
 	case <-f.done:
@@ -202,7 +211,7 @@ func (f *Future) Wait(ctx context.Context) (*iproto.Reply, error) {
 		return nil, f.err
 	}
 	if f.reply.Err != nil {
-		return nil, f.reply.Err
+		return &f.reply, f.reply.Err
 	}
 	return &f.reply, nil
 }
@@ -224,6 +233,7 @@ func (c *Client) fail(err error) {
 		return
 	}
 	c.failed = err
+	close(c.ended)
 	c.conn.Close()
 	for id, f := range c.waiting {
 		delete(c.waiting, id)
@@ -270,17 +280,33 @@ func (c *Client) readLoop() {
 		if errFrame != nil {
 			err = errFrame
 		}
+		have = copy(buf, buf[used:have])
+		if err == nil && have == len(buf) {
+			have, err = 0, c.readLarge(buf)
+		}
 		if err != nil {
 			c.fail(err)
 			return
 		}
-		have = copy(buf, buf[used:have])
-		if have == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...)
-		} else if have == 0 && len(buf) > 1<<20 {
-			buf = make([]byte, readBufferBytes)
-		}
 	}
+}
+
+// readLarge reads the rest of a frame that is larger than the buffer, which it fills, into bytes of its own: a large reply
+// is held once.
+func (c *Client) readLarge(buf []byte) error {
+	// deliver has read this head, and has compared the size with the limit.
+	head, body, err := iproto.FrameSize(buf)
+	if err != nil {
+		return err
+	}
+	payload := make([]byte, body)
+	have := copy(payload, buf[head:])
+	if _, err := io.ReadFull(c.conn, payload[have:]); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.take(payload)
 }
 
 // deliver handles all whole frames in b and returns how many bytes they took.
@@ -297,7 +323,8 @@ func (c *Client) deliver(b []byte) (used int, err error) {
 		case head == 0 || len(b)-used-head < body:
 			return used, nil
 		}
-		payload := b[used+head : used+head+body]
+		// The future keeps the reply, so it gets bytes of its own.
+		payload := append([]byte(nil), b[used+head:used+head+body]...)
 		used += head + body
 		if err := c.take(payload); err != nil {
 			return used, err
@@ -306,14 +333,17 @@ func (c *Client) deliver(b []byte) (used int, err error) {
 }
 
 // take gives one reply to its future. A reply to sync 0 is the server's last word about the connection; replies that
-// nobody waits for are dropped. mu is held.
+// nobody waits for are dropped. The payload belongs to the reply from now on. mu is held.
 func (c *Client) take(payload []byte) error {
 	var r iproto.Reply
-	// The future keeps the reply, so it gets bytes of its own.
-	if err := iproto.DecodeReply(append([]byte(nil), payload...), &r); err != nil {
+	if err := iproto.DecodeReply(payload, &r); err != nil {
 		return err
 	}
-	if r.Code == iproto.TypeChunk || r.Code == iproto.TypeEvent {
+	switch r.Code {
+	case iproto.TypeChunk:
+		return nil
+	case iproto.TypeEvent:
+		c.event(&r)
 		return nil
 	}
 	f := c.waiting[r.Sync]

@@ -69,7 +69,7 @@ func expectation(t testing.TB, c turn) iproto.Reply {
 		e := notServed(req.Type)
 		want = iproto.Reply{Code: iproto.TypeError | uint32(e.Code), Sync: want.Sync, SchemaVersion: 89, Err: e}
 	case iproto.TypeID:
-		_ = iproto.DecodeReply(iproto.AppendIDReply(nil, req.Sync, 89, protocolVersion, nil)[5:], &want)
+		_ = iproto.DecodeReply(iproto.AppendIDReply(nil, req.Sync, 89, protocolVersion, features)[5:], &want)
 	}
 	return want
 }

@@ -12,7 +12,8 @@ func known(t iproto.Type) bool {
 	switch t {
 	case iproto.TypeSelect, iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeDelete,
 		iproto.TypeCall16, iproto.TypeAuth, iproto.TypeEval, iproto.TypeUpsert, iproto.TypeCall, iproto.TypeExecute,
-		iproto.TypeNop, iproto.TypePrepare, iproto.TypePing, iproto.TypeID:
+		iproto.TypeNop, iproto.TypePrepare, iproto.TypePing, iproto.TypeID, iproto.TypeWatch, iproto.TypeUnwatch,
+		iproto.TypeWatchOnce, iproto.TypeBegin, iproto.TypeCommit, iproto.TypeRollback:
 		return true
 	}
 	return false
@@ -26,6 +27,11 @@ func (s *Session) handle(b Backend, payload, out []byte) (res []byte, full bool)
 		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), false
 	}
 	s.counts.add(&s.srv.counters, req.Type)
+	if req.StreamID != 0 || outOfStream(req.Type) {
+		if e := checkStream(req); e != nil {
+			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), e), false
+		}
+	}
 	if req.SchemaVersion != 0 {
 		if e := checkSchema(req, b.SchemaVersion()); e != nil {
 			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), e), false
@@ -35,10 +41,17 @@ func (s *Session) handle(b Backend, payload, out []byte) (res []byte, full bool)
 	case iproto.TypePing, iproto.TypeNop:
 		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), false
 	case iproto.TypeSelect, iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeDelete,
-		iproto.TypeUpsert, iproto.TypeCall, iproto.TypeCall16:
+		iproto.TypeUpsert, iproto.TypeCall, iproto.TypeCall16, iproto.TypeBegin, iproto.TypeCommit, iproto.TypeRollback:
 		return s.execute(b, out)
 	case iproto.TypeID:
-		return iproto.AppendIDReply(out, req.Sync, b.SchemaVersion(), protocolVersion, nil), false
+		return iproto.AppendIDReply(out, req.Sync, b.SchemaVersion(), protocolVersion, features), false
+	case iproto.TypeWatch, iproto.TypeUnwatch:
+		if e := s.watch(); e != nil {
+			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), e), false
+		}
+		return out, false
+	case iproto.TypeWatchOnce:
+		return s.watchOnce(out, b.SchemaVersion()), false
 	case iproto.TypeAuth:
 		if e := s.login(b); e != nil {
 			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), e), false
@@ -59,6 +72,25 @@ func (s *Session) guarded(decode func([]byte, *iproto.Request) error, payload []
 		}
 	}()
 	return decode(payload, &s.req)
+}
+
+// outOfStream reports whether requests of a type make no sense without a stream.
+func outOfStream(t iproto.Type) bool {
+	return t == iproto.TypeBegin || t == iproto.TypeCommit || t == iproto.TypeRollback
+}
+
+// checkStream refuses requests that may not be in a stream, and those that must be in one. Types that nobody knows get
+// the answer that they get without a stream.
+func checkStream(req *iproto.Request) *errcode.Error {
+	switch {
+	case req.StreamID == 0 && outOfStream(req.Type):
+		return errcode.Newf(errcode.UnableToProcessOutOfStream, "Unable to process %s request out of stream",
+			iproto.TypeName(req.Type))
+	case req.StreamID != 0 && known(req.Type) && !iproto.InStream(req.Type):
+		return errcode.Newf(errcode.UnableToProcessInStream, "Unable to process %s request in stream",
+			iproto.TypeName(req.Type))
+	}
+	return nil
 }
 
 // checkSchema refuses a request made for another schema. Tarantool 2.6 names the two versions the wrong way round, and
@@ -138,7 +170,7 @@ func (s *Session) verify(cred Credential, exists bool) *errcode.Error {
 	case !proved || !usable:
 		return errcode.Newf(iproto.CodeCredsMismatch, "Incorrect password supplied for user '%s'", shown(s.req.User))
 	}
-	return nil
+	return cred.Refusal
 }
 
 // shown makes a foreign name fit for messages.

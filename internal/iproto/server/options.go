@@ -1,5 +1,5 @@
 // Package server accepts connections of the binary protocol, decodes what comes in, answers what concerns the
-// connection itself (greeting, ping, id, auth) and passes the rest to a backend. Effects: network, goroutines, clock,
+// connection itself (greeting, ping, id, auth, watchers) and passes the rest to a backend. Effects: network, goroutines, clock,
 // random salts. What a request does, and whether its user may do it, is decided by the backend.
 package server
 
@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 )
 
@@ -38,6 +39,8 @@ type Credential struct {
 	// ChapSHA1 is sha1(sha1(password)).
 	ChapSHA1    [iproto.ScrambleBytes]byte
 	HasPassword bool
+	// Refusal, if not nil, is what a login gets although the password is right.
+	Refusal *errcode.Error
 }
 
 // AuthEvent is one AUTH request and how it ended.
@@ -59,6 +62,8 @@ type Options struct {
 	InstanceUUID func() string
 	Limits       Limits
 	Logger       *slog.Logger
+	// OpenKeys are the keys that a session may watch before it has logged in with a password.
+	OpenKeys []string
 	// OnAuth, if set, is called after each AUTH request on the goroutine of its connection.
 	OnAuth func(AuthEvent)
 }
@@ -78,6 +83,8 @@ type Limits struct {
 	// Connections is the number of connections from which on new ones are closed at once, those of ServeAs excepted
 	// (10,000).
 	Connections int
+	// Watches is the number of keys that one session may watch (128).
+	Watches int
 	// WriteTimeout is how long a peer may take no bytes at all before it is cut (30 s).
 	WriteTimeout time.Duration
 	// PreAuthTimeout is how long a session that never logged in may take for its first request and for each frame that
@@ -89,8 +96,8 @@ const (
 	defaultVersion = "2.11.0"
 	zeroUUID       = "00000000-0000-0000-0000-000000000000"
 
-	// protocolVersion is what ID announces; no optional feature of it is served, so the list of features is empty.
-	protocolVersion = 4
+	// protocolVersion is what ID announces, with the list of features.
+	protocolVersion = 6
 	// flushBytes is the size of gathered replies from which on they are written before the drain ends.
 	flushBytes = 64 << 10
 	// writeChunkBytes is how much one write call gets, so that progress of slow peers is seen.
@@ -106,6 +113,17 @@ const (
 	// userTextBytesMax bounds how much of a foreign user name is repeated in errors and events.
 	userTextBytesMax = 128
 )
+
+// features is what ID announces: exactly the optional parts of the protocol that work here.
+var features = []iproto.Feature{
+	iproto.FeatureStreams,
+	iproto.FeatureTransactions,
+	iproto.FeatureErrorExtension, // error values are kept and given back as they came; the server makes none
+	iproto.FeatureWatchers,
+	iproto.FeaturePagination,
+	iproto.FeatureNames,
+	iproto.FeatureWatchOnce,
+}
 
 func (o Options) withDefaults() Options {
 	if o.Version == "" {
@@ -126,6 +144,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&l.InFlight, 768)
 	setDefault(&l.QueueBytes, 32<<20)
 	setDefault(&l.Connections, 10_000)
+	setDefault(&l.Watches, 128)
 	setDefault(&l.WriteTimeout, 30*time.Second)
 	setDefault(&l.PreAuthTimeout, 10*time.Second)
 	return o

@@ -31,6 +31,10 @@ type reader struct {
 	counts           runCount
 	// used tells that the backend got a request since its last Flush.
 	used bool
+	// watches are those of this session; the hub's mutex guards what is in them. pushed tells that the reader has queued
+	// an event since it last wrote.
+	watches []*watch
+	pushed  bool
 	// authed tells that the session once logged in with a password, or came over a trusted listener.
 	authed bool
 	// trusted sessions do not wait for requests of others, so that an operator gets through at any load.
@@ -53,6 +57,7 @@ func (s *Session) run() {
 		s.serve()
 	}
 	s.Close()
+	s.unwatchAll()
 	s.counts.flush(&s.srv.counters)
 	if s.backend != nil {
 		(*s.backend).Closed(s)

@@ -29,16 +29,18 @@ type Server struct {
 	// dummyHash stands for the password of users who do not exist, so that they cost the same work.
 	dummyHash [iproto.ScrambleBytes]byte
 
+	watchers watchers
 	gate     gate
 	pool     pool
 	counters counters
 
-	closing atomic.Bool
-	done    chan struct{}
-	wg      sync.WaitGroup
+	// refusing: connections that need a login are not accepted any more; closing: the end.
+	refusing, closing atomic.Bool
+	done              chan struct{}
+	wg                sync.WaitGroup
 	// mu guards listeners and sessions. It is never held while a session's mutex is taken.
 	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
+	listeners map[net.Listener]bool // whether its connections are trusted
 	sessions  map[*Session]struct{}
 }
 
@@ -47,9 +49,10 @@ func New(o Options) *Server {
 	o = o.withDefaults()
 	s := &Server{
 		opts: o, log: o.Logger, done: make(chan struct{}),
-		listeners: make(map[net.Listener]struct{}), sessions: make(map[*Session]struct{}),
+		listeners: make(map[net.Listener]bool), sessions: make(map[*Session]struct{}),
 	}
 	rand.Read(s.dummyHash[:])
+	s.watchers.hub = newHub()
 	s.gate.init(o.Limits.InFlight)
 	s.SetBackend(o.Backend)
 	return s
@@ -72,12 +75,12 @@ func (s *Server) ServeAs(l net.Listener, u User) error { return s.serve(l, &u, t
 
 func (s *Server) serve(l net.Listener, u *User, trusted bool) error {
 	s.mu.Lock()
-	if s.closing.Load() {
+	if s.refuses(trusted) {
 		s.mu.Unlock()
 		l.Close()
 		return ErrClosed
 	}
-	s.listeners[l] = struct{}{}
+	s.listeners[l] = trusted
 	s.wg.Add(1)
 	s.mu.Unlock()
 	defer s.wg.Done()
@@ -91,7 +94,7 @@ func (s *Server) serve(l net.Listener, u *User, trusted bool) error {
 			s.start(conn, u, trusted)
 			continue
 		}
-		if s.closing.Load() {
+		if s.refuses(trusted) {
 			return nil
 		}
 		if !passing(err) {
@@ -104,6 +107,9 @@ func (s *Server) serve(l net.Listener, u *User, trusted bool) error {
 		}
 	}
 }
+
+// refuses reports whether new connections are not wanted any more.
+func (s *Server) refuses(trusted bool) bool { return s.closing.Load() || s.refusing.Load() && !trusted }
 
 // passing reports whether an accept may work again later: too many open files, or a connection that went away.
 func passing(err error) bool {
@@ -144,7 +150,7 @@ func (s *Server) start(conn net.Conn, u *User, trusted bool) {
 	}
 	full := !trusted && s.counters.connections.Load() >= int64(s.opts.Limits.Connections)
 	s.mu.Lock()
-	if full || s.closing.Load() {
+	if full || s.refuses(trusted) {
 		s.mu.Unlock()
 		s.counters.refused.Add(1)
 		conn.Close()
@@ -203,6 +209,18 @@ func (s *Server) list() []*Session {
 		all = append(all, ses)
 	}
 	return all
+}
+
+// StopAccepting closes the listeners but those of ServeAs; open connections go on. It may be called more than once.
+func (s *Server) StopAccepting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusing.Store(true)
+	for l, trusted := range s.listeners {
+		if !trusted {
+			l.Close()
+		}
+	}
 }
 
 // Shutdown closes the listeners, stops reading, answers what is in flight and closes the connections. When ctx ends

@@ -106,6 +106,7 @@ func (s *Session) Complete(frames []byte) {
 	left := s.pending.Add(-int64(n))
 	if !s.closed {
 		s.enqueueLocked(frames)
+		s.startWriterLocked()
 	}
 	if left <= 0 {
 		s.room.Signal()
@@ -130,7 +131,11 @@ func (s *Session) enqueueLocked(frames []byte) {
 		return
 	}
 	s.queue.b = append(s.queue.b, frames...)
-	if !s.writerOn {
+}
+
+// startWriterLocked makes sure that somebody writes what is queued. mu is held.
+func (s *Session) startWriterLocked() {
+	if !s.writerOn && !s.closed {
 		s.writerOn = true
 		s.srv.wg.Add(1)
 		go s.writeLoop()
@@ -177,13 +182,14 @@ func (s *Session) wroteLocked(err error) {
 }
 
 // flushOut writes the replies that the reader gathered: at once if nobody is writing, else behind the queue if both are
-// short. It returns false when the session is closed.
+// short. Events that the reader has queued go with them. It returns false when the session is closed.
 func (s *Session) flushOut() bool {
-	if len(s.out.b) == 0 {
+	if len(s.out.b) == 0 && !s.pushed {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.pushed = false
 	for !s.closed && s.writing && s.queuedLocked()+len(s.out.b) > 2*flushBytes {
 		s.room.Wait()
 	}
@@ -191,6 +197,7 @@ func (s *Session) flushOut() bool {
 	case s.closed:
 	case s.writing:
 		s.enqueueLocked(s.out.b)
+		s.startWriterLocked()
 	case s.queue != nil && s.queuedLocked()+len(s.out.b) <= 2*flushBytes:
 		s.queue.b = append(s.queue.b, s.out.b...)
 		s.writeQueueLocked()
@@ -200,6 +207,9 @@ func (s *Session) flushOut() bool {
 		err := s.write(s.out.b)
 		s.mu.Lock()
 		s.wroteLocked(err)
+		if s.queue != nil {
+			s.startWriterLocked()
+		}
 	}
 	s.out.b = s.out.b[:0]
 	return !s.closed

@@ -18,6 +18,7 @@ type counters struct {
 	cutLate      atomic.Uint64
 	cutProtocol  atomic.Uint64
 	decodePanics atomic.Uint64
+	events       atomic.Uint64
 	bytesIn      atomic.Uint64
 	bytesOut     atomic.Uint64
 	requests     [typeCounters + 1]atomic.Uint64
@@ -34,6 +35,8 @@ type Stats struct {
 	// DecodePanics counts requests on which the decoder failed; it should stay 0.
 	DecodePanics      uint64
 	BytesIn, BytesOut uint64
+	// Events counts what was told to sessions that watch.
+	Events uint64
 	// InFlight is the number of requests taken over by the backend and not completed yet.
 	InFlight int64
 	// Requests counts decoded requests by the name of their type; types that nobody serves are under "UNKNOWN".
@@ -46,8 +49,8 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Connections: c.connections.Load(), Accepted: c.accepted.Load(), Refused: c.refused.Load(),
 		CutSlow: c.cutSlow.Load(), CutLate: c.cutLate.Load(), CutProtocol: c.cutProtocol.Load(),
-		DecodePanics: c.decodePanics.Load(),
-		BytesIn:      c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		DecodePanics: c.decodePanics.Load(), Events: c.events.Load(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		InFlight: max(0, s.gate.inFlight.Load()), Requests: make(map[string]uint64),
 	}
 	for t := range c.requests {

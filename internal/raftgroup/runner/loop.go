@@ -243,7 +243,7 @@ func (l *Loop[R]) runBatch() bool {
 	if !g.Leading() || !l.takeQueue() {
 		return false
 	}
-	reqs := l.batch[l.batchAt:min(len(l.batch), l.batchAt+batchRequestsMax)]
+	reqs := l.nextBatch()
 	l.batchAt += len(reqs)
 	index, term := g.LastIndex()+1, g.Term()
 	entry := l.cfg.Machine.Run(index, term, reqs)
@@ -264,6 +264,21 @@ func (l *Loop[R]) runBatch() bool {
 	invariant.Check(at == index, "runner: entry %d got index %d", index, at)
 	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry)})
 	return true
+}
+
+// nextBatch is what the next Run gets of the requests that were taken: by number and by size.
+func (l *Loop[R]) nextBatch() []R {
+	reqs := l.batch[l.batchAt:min(len(l.batch), l.batchAt+batchRequestsMax)]
+	if l.cfg.Bytes == nil {
+		return reqs
+	}
+	size := 0
+	for n, r := range reqs {
+		if size += l.cfg.Bytes(r); size > batchBytesMax && n > 0 {
+			return reqs[:n]
+		}
+	}
+	return reqs
 }
 
 // takeQueue makes l.batch[l.batchAt:] the oldest requests that wait; false if there are none.

@@ -126,6 +126,7 @@ func TestPipelineAndGroupCommit(t *testing.T) {
 	}
 }
 
+// TestQueueIsBounded also shows that a lone voter waits for no tick to elect itself.
 func TestQueueIsBounded(t *testing.T) {
 	log := openLog(t, fault.New(), wal.SyncFsync, 256<<10)
 	group, err := runner.NewGroup(log, raftgroup.Config{ID: 1, Position: bootstrap})
@@ -134,7 +135,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	m := &machine{applied: 1, block: make(chan struct{}), entered: make(chan struct{}, 100)}
 	h := &harness{m: m, log: log}
-	h.loop = runner.Start(runner.Config[request]{Log: log, Group: group, Machine: m, Name: "data", QueueMax: 10})
+	h.loop = runner.Start(runner.Config[request]{Log: log, Group: group, Machine: m, Name: "data", QueueMax: 10, Tick: time.Hour})
 	reqs := h.submit("a")
 	<-m.entered
 	reqs = append(reqs, h.submit(strings.Split("bcdefghijk", "")...)...)
@@ -148,6 +149,39 @@ func TestQueueIsBounded(t *testing.T) {
 	h.stop(t)
 	if err := wait(t, h.submit("m")); !errcode.Is(err, errcode.Shutdown) {
 		t.Errorf("after the stop: %v", err)
+	}
+}
+
+// TestStopRefusesWhatWaits: what was run is brought to its end, what was not is given back at once.
+func TestStopRefusesWhatWaits(t *testing.T) {
+	gate := newGateFS(fault.New())
+	log := openLog(t, gate, wal.SyncFsync, 256<<10)
+	h := start(t, log, 0)
+	if err := wait(t, h.submit("a")); err != nil {
+		t.Fatal(err)
+	}
+	gate.close()
+	var reqs []request
+	for i := range 4 {
+		reqs = append(reqs, h.submit(fmt.Sprint("p", i))...)
+		for len(h.m.traced()) < 4+i {
+			if err := h.loop.Call(context.Background(), func(*raftgroup.Group) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	waiting := h.submit("waits")
+	stopped := make(chan error, 1)
+	go func() { stopped <- h.loop.Stop(context.Background()) }()
+	if err := wait(t, waiting); !errcode.Is(err, errcode.Shutdown) {
+		t.Errorf("what was not run: %v", err)
+	}
+	gate.open()
+	if err := wait(t, reqs); err != nil {
+		t.Errorf("what was run: %v", err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
 	}
 }
 

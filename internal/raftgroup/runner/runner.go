@@ -19,8 +19,8 @@ import (
 // Machine is the state machine above the log. All its methods are called on the loop's goroutine and must not block.
 type Machine[R any] interface {
 	// Run executes requests on the newest state, as leader of term, and returns the entry that will be at index; nil means
-	// that there is nothing to write, and the index is used again. The slice of requests is valid during the call only; the
-	// entry's bytes are copied before Run is called again.
+	// that there is nothing to write, and the index is used again. The slice of requests is valid during the call only;
+	// the entry's bytes are copied before Run is called again.
 	Run(index, term uint64, requests []R) (entry []byte)
 	// Commit tells that the entry Run made for index is committed: make it visible, answer.
 	Commit(index uint64)
@@ -47,6 +47,9 @@ type Config[R any] struct {
 	Tick time.Duration
 	// RetryInterval is how often a full disk is asked again, 1 s unless given.
 	RetryInterval time.Duration
+	// Bytes is about what a request adds to an entry; nil: they are taken as small. A Run gets requests for 4 MiB at most,
+	// and one request in any case.
+	Bytes func(R) int
 	// QueueMax bounds the requests that wait, 65,536 unless given.
 	QueueMax int
 	Logger   *slog.Logger
@@ -64,6 +67,8 @@ const (
 	queueMaxDefault = 65536
 	// batchRequestsMax bounds the requests given to one Run.
 	batchRequestsMax = 4096
+	// batchBytesMax bounds them by what they say of their size.
+	batchBytesMax = 4 << 20
 	// writesInFlightMax bounds the writes given to the disk and not yet finished.
 	writesInFlightMax = 4
 	// entryBytesMax bounds an entry; a machine keeps its transactions well below.

@@ -147,7 +147,8 @@ var instance = uuid.MustParse("11111111-2222-3333-4444-555555555555")
 func openLog(t *testing.T, fsys sys.FS, mode wal.SyncMode, segmentBytes int64) *wal.Log {
 	t.Helper()
 	log, err := wal.Open(wal.Options{
-		FS: fsys, Dir: "/data", Group: "data", Instance: instance, Sync: mode, SegmentBytes: segmentBytes, ReserveBytes: 8 << 10,
+		FS: fsys, Dir: "/data", Group: "data", Instance: instance, Sync: mode,
+		SegmentBytes: segmentBytes, ReserveBytes: 8 << 10,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +172,8 @@ func start(t *testing.T, log *wal.Log, applied uint64) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &harness{m: &machine{applied: max(applied, 1)}, log: log, poisoned: make(chan error, 10), full: make(chan bool, 10)}
+	h := &harness{m: &machine{applied: max(applied, 1)}, log: log}
+	h.poisoned, h.full = make(chan error, 10), make(chan bool, 10)
 	h.loop = runner.Start(runner.Config[request]{
 		Log: log, Group: group, Machine: h.m, Name: "data", Tick: 5 * time.Millisecond, RetryInterval: 5 * time.Millisecond,
 		OnPoison:   func(err error) { h.poisoned <- err },

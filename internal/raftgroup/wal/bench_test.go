@@ -11,7 +11,9 @@ import (
 
 // BenchmarkAppend is the cost of a record without that of a disk.
 func BenchmarkAppend(b *testing.B) {
-	l, err := Open(Options{FS: fault.NewVolatile(), Dir: "/d", Group: "data", Instance: uuid.UUID{1}, SegmentBytes: 64 << 20})
+	l, err := Open(Options{
+		FS: fault.NewVolatile(), Dir: "/d", Group: "data", Instance: uuid.UUID{1}, SegmentBytes: 64 << 20,
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -22,7 +22,8 @@ func smallLog(t *testing.T, mark, close bool) (*fault.FS, *model) {
 	l := mustOpen(t, testOptions(fsys))
 	m := &model{}
 	for _, b := range []Batch{
-		{HardState: hard(1, 1, 0), Entries: entries(1, 1, 1, 0)}, {Entries: entries(2, 1, 1, 60)}, {Entries: entries(3, 1, 1, 41)},
+		{HardState: hard(1, 1, 0), Entries: entries(1, 1, 1, 0)},
+		{Entries: entries(2, 1, 1, 60)}, {Entries: entries(3, 1, 1, 41)},
 	} {
 		m.append(b)
 		if err := l.Append(b); err != nil {
@@ -279,7 +280,8 @@ func TestDiskFullRefusesAndGoesOn(t *testing.T) {
 	fsys.SetCapacity(fsys.Used())
 	for range 3 {
 		writes := fsys.Count(fault.OpWrite)
-		if err := do(Batch{Entries: entries(3, 1, 1, 1500)}); !errors.Is(err, sys.ErrDiskFull) || errors.Is(err, ErrPoisoned) {
+		err := do(Batch{Entries: entries(3, 1, 1, 1500)})
+		if !errors.Is(err, sys.ErrDiskFull) || errors.Is(err, ErrPoisoned) {
 			t.Fatalf("full disk: %v", err)
 		}
 		if fsys.Count(fault.OpWrite) != writes || !l.Full() {

@@ -184,7 +184,9 @@ func workload(o func() Options) []step {
 	reset := simpleStep("reset", func(l *Log) error { return l.ResetTo(40, 4) })
 	reset.model = func(m *model) { m.reset(40) }
 	return append(steps, compact,
-		appendStep(Batch{Entries: []raftgroup.Entry{{Index: 12, Term: 4, Type: raftgroup.EntryConfChange, Data: []byte("cc")}}}),
+		appendStep(Batch{Entries: []raftgroup.Entry{
+			{Index: 12, Term: 4, Type: raftgroup.EntryConfChange, Data: []byte("cc")},
+		}}),
 		reset,
 		appendStep(Batch{Entries: entries(41, 4, 2, 10)}),
 	)

@@ -1,0 +1,329 @@
+package instance
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/iproto/server"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/replicaset"
+)
+
+const (
+	// txTimeoutDefault ends a transaction that was begun without a timeout: it keeps memory from being used again.
+	txTimeoutDefault = time.Hour
+	// isolationMax is the largest isolation level of the protocol. All of them mean serializable here.
+	isolationMax = 4
+	// streamsMax bounds the streams of one connection that are in use.
+	streamsMax = 10_000
+)
+
+// streams are those of one connection that are in use: they have a transaction, or requests on their way.
+type streams struct {
+	mu     sync.Mutex // guards the rest
+	list   map[uint64]*stream
+	closed bool
+}
+
+// stream runs the requests with one stream id strictly one after another.
+type stream struct {
+	b     *backend
+	s     *server.Session
+	owner *streams
+	id    uint64
+	// refs counts who has the stream from the list; owner.mu guards it.
+	refs int
+
+	mu sync.Mutex // guards the rest; taken after owner.mu
+	tx *box.Tx
+	// timer ends the transaction; expired tells that it did.
+	timer   *time.Timer
+	expired bool
+	// busy: a request is on its way, and those that came after it wait.
+	busy    bool
+	waiting []streamRequest
+	closed  bool
+}
+
+// streamRequest is a request that waits, with the user as whom it came.
+type streamRequest struct {
+	req  *iproto.Request
+	user *box.User
+}
+
+func (l *streams) get(b *backend, s *server.Session, id uint64) (*stream, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if st := l.list[id]; st != nil {
+		st.refs++
+		return st, nil
+	}
+	if len(l.list) >= streamsMax {
+		return nil, errcode.New(errcode.Overloaded, "this connection has too many streams in use")
+	}
+	if l.list == nil {
+		l.list = map[uint64]*stream{}
+	}
+	st := &stream{b: b, s: s, owner: l, id: id, refs: 1}
+	l.list[id] = st
+	return st, nil
+}
+
+// closeAll rolls back every transaction of a connection that has ended.
+func (l *streams) closeAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, st := range l.list {
+		st.mu.Lock()
+		st.closed = true
+		st.endTx()
+		st.mu.Unlock()
+	}
+}
+
+// release gives back refs of a stream, and drops it when nobody has it and it has nothing to remember, so that a
+// connection may use any number of ids one after another. It never waits for a request of the stream.
+func (l *streams) release(st *stream, refs int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st.refs -= refs
+	if st.refs > 0 || !st.mu.TryLock() {
+		return
+	}
+	defer st.mu.Unlock()
+	if !st.busy && st.tx == nil && !st.expired {
+		delete(l.list, st.id)
+	}
+}
+
+// inStream runs a request of a stream, or lets it wait for those before it.
+func (b *backend) inStream(s *server.Session, ss *session, req *iproto.Request, out []byte) ([]byte, bool) {
+	st, err := ss.streams.get(b, s, req.StreamID)
+	if err != nil {
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+	}
+	defer ss.streams.release(st, 1)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.busy {
+		st.waiting = append(st.waiting, streamRequest{copyRequest(req), ss.user})
+		return out, false
+	}
+	return st.run(req, ss.user, out)
+}
+
+func copyRequest(req *iproto.Request) *iproto.Request {
+	kept := *req
+	for _, p := range []*[]byte{&kept.Key, &kept.Tuple, &kept.Ops, &kept.Function, &kept.Body, &kept.SpaceName, &kept.IndexName} {
+		if *p != nil {
+			*p = clone(*p)
+		}
+	}
+	return &kept
+}
+
+// run executes a request. With done = false the stream is busy until Complete. mu is held.
+func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []byte, done bool) {
+	b := st.b
+	fail := func(err error) ([]byte, bool) {
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+	}
+	switch req.Type {
+	case iproto.TypeBegin:
+		if err := st.begin(req); err != nil {
+			return fail(err)
+		}
+		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), true
+	case iproto.TypeRollback:
+		st.endTx()
+		st.expired = false
+		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), true
+	case iproto.TypeCommit:
+		return st.commit(req, out)
+	}
+	switch {
+	case st.expired:
+		return fail(errcode.Newf(errcode.TransactionTimeout, "Transaction has been aborted by timeout"))
+	case req.Type == iproto.TypeCall || req.Type == iproto.TypeCall16:
+		if res, done = b.call(st, user, req, out); !done {
+			st.busy = true
+		}
+		return res, done
+	case st.tx != nil:
+		return st.inTx(req, user, out), true
+	case req.Type == iproto.TypeSelect:
+		r := b.c.engine.NewReader()
+		defer r.Close()
+		return b.selectRows(r, &box.Query{}, user, req, out), true
+	}
+	return st.autocommit(req, user, out)
+}
+
+// inTx runs a statement of an open transaction.
+func (st *stream) inTx(req *iproto.Request, user *box.User, out []byte) []byte {
+	b := st.b
+	if req.Type == iproto.TypeSelect {
+		return b.selectRows(st.tx, &box.Query{}, user, req, out)
+	}
+	stmt := statementOf(req, user)
+	tup, err := st.tx.Execute(&stmt)
+	switch {
+	case err != nil:
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err))
+	case tup == nil:
+		return iproto.AppendData(out, req.Sync, b.SchemaVersion())
+	}
+	return iproto.AppendData(out, req.Sync, b.SchemaVersion(), tup)
+}
+
+// autocommit hands a statement outside of a transaction to the data group.
+func (st *stream) autocommit(req *iproto.Request, user *box.User, out []byte) ([]byte, bool) {
+	kept := copyRequest(req)
+	w := replicaset.Write{Sync: req.Sync, Schema: req.SchemaVersion, Statement: statementOf(kept, user)}
+	return st.submit(w, out)
+}
+
+// commit hands the transaction to the data group, where it is compared with what has changed since.
+func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
+	version := st.b.SchemaVersion()
+	if st.expired {
+		st.expired = false
+		return iproto.AppendError(out, req.Sync, version, errcode.Newf(errcode.TransactionTimeout, "Transaction has been aborted by timeout")), true
+	}
+	if st.tx == nil {
+		return iproto.AppendOK(out, req.Sync, version, nil), true
+	}
+	tx := st.tx
+	st.tx = nil
+	st.stopTimer()
+	res, done := st.submit(replicaset.Write{Sync: req.Sync, Tx: tx}, out)
+	if done {
+		tx.Close()
+	}
+	return res, done
+}
+
+func (st *stream) submit(w replicaset.Write, out []byte) ([]byte, bool) {
+	err := st.b.c.dataLoop.Submit([]*replicaset.Batch{{Sink: st, Writes: []replicaset.Write{w}}})
+	if err != nil {
+		return iproto.AppendError(out, w.Sync, st.b.SchemaVersion(), errcode.Of(err)), true
+	}
+	st.busy = true
+	return out, false
+}
+
+// begin opens a transaction with the timeout and isolation that the request names.
+func (st *stream) begin(req *iproto.Request) error {
+	if st.tx != nil {
+		return errcode.New(errcode.ActiveTransaction)
+	}
+	timeout, err := beginOptions(req.Body)
+	if err != nil {
+		return err
+	}
+	st.expired = false
+	st.tx = st.b.c.engine.BeginTx()
+	tx := st.tx
+	st.timer = time.AfterFunc(timeout, func() { st.expire(tx) })
+	return nil
+}
+
+// beginOptions reads TIMEOUT (0x56, seconds) and TXN_ISOLATION (0x59) from the body of BEGIN, which was checked to be a
+// map of well-formed values.
+func beginOptions(body []byte) (time.Duration, error) {
+	timeout := txTimeoutDefault
+	n, b, err := msgpack.ReadMapLen(body)
+	for ; err == nil && n > 0; n-- {
+		var key uint64
+		if key, b, err = msgpack.ReadUint(b); err != nil {
+			break
+		}
+		value := b
+		b = msgpack.SkipTrusted(b)
+		switch iproto.Key(key) {
+		case iproto.KeyTimeout:
+			seconds, _, err := msgpack.ReadFloat(value)
+			if err != nil || !(seconds > 0) {
+				return 0, errcode.New(errcode.IllegalParams, "timeout must be a number greater than 0")
+			}
+			timeout = min(timeout, time.Duration(min(seconds, txTimeoutDefault.Seconds())*float64(time.Second)))
+		case iproto.KeyTxnIsolation:
+			if level, _, err := msgpack.ReadUint(value); err != nil || level > isolationMax {
+				return 0, errcode.New(errcode.IllegalParams, "unknown isolation level")
+			}
+		}
+	}
+	return timeout, nil
+}
+
+// expire rolls back a transaction whose time is over; the next request learns it.
+func (st *stream) expire(tx *box.Tx) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.tx == tx {
+		st.endTx()
+		st.expired = true
+	}
+}
+
+// endTx forgets the transaction, if there is one. mu is held.
+func (st *stream) endTx() {
+	if st.tx != nil {
+		st.tx.Close()
+		st.tx = nil
+	}
+	st.stopTimer()
+}
+
+func (st *stream) stopTimer() {
+	if st.timer != nil {
+		st.timer.Stop()
+		st.timer = nil
+	}
+}
+
+// Complete passes a reply on and lets the next request of the stream run. It is called on the goroutine of the data
+// group's loop, where nothing may be waited for.
+func (st *stream) Complete(frames []byte) {
+	st.s.Complete(frames)
+	st.mu.Lock()
+	st.busy = len(st.waiting) > 0
+	more := st.busy
+	st.mu.Unlock()
+	if more {
+		go st.drain()
+	} else {
+		st.owner.release(st, 0)
+	}
+}
+
+// drain runs waiting requests until one has to wait for the data group, or none is left.
+func (st *stream) drain() {
+	for {
+		st.mu.Lock()
+		if len(st.waiting) == 0 {
+			st.busy = false
+			st.mu.Unlock()
+			st.owner.release(st, 0)
+			return
+		}
+		next := st.waiting[0]
+		st.waiting = st.waiting[1:]
+		var out []byte
+		done := true
+		if st.closed {
+			out = iproto.AppendError(nil, next.req.Sync, st.b.SchemaVersion(), errcode.Newf(errcode.SessionClosed, "Session is closed"))
+		} else {
+			out, done = st.run(next.req, next.user, nil)
+		}
+		st.mu.Unlock()
+		if !done {
+			return
+		}
+		st.s.Complete(out)
+	}
+}
