@@ -144,11 +144,15 @@ const DefaultTier = "default"
 // bucketCountDefault is the number of buckets of a tier that does not say another.
 const bucketCountDefault = 3000
 
+// walModeDefault is how the rows of a tier are logged that does not say otherwise.
+const walModeDefault = "fsync"
+
 // TierList returns the tiers that Boot writes, sorted by name: those of the section `tiers:`, or the default tier alone.
 // A replication factor or log mode given by flag or environment rules over the section's for the default tier.
 func (c *Config) TierList() []NamedTier {
 	list := make([]NamedTier, 0, len(c.Tiers)+1)
 	for name, t := range c.Tiers {
+		t = c.completeTier(name, t)
 		if name == DefaultTier {
 			t = c.overrideDefaultTier(t)
 		}
@@ -161,6 +165,24 @@ func (c *Config) TierList() []NamedTier {
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list
+}
+
+// completeTier fills in what a section of a tier leaves out. For the default tier that is what the file says outside of
+// the section.
+func (c *Config) completeTier(name string, t Tier) Tier {
+	if t.ReplicationFactor == 0 {
+		t.ReplicationFactor = 1
+		if name == DefaultTier {
+			t.ReplicationFactor = c.ReplicationFactor
+		}
+	}
+	if t.WALMode == "" {
+		t.WALMode = walModeDefault
+		if name == DefaultTier {
+			t.WALMode = c.WALMode
+		}
+	}
+	return t
 }
 
 func (c *Config) overrideDefaultTier(t Tier) Tier {
@@ -205,7 +227,7 @@ func (c *Config) CheckUsed(k Known) (ignored []string, err error) {
 				c.DataDir, n.name, n.known)
 		}
 	}
-	for _, name := range []string{"peer", "replication-factor", "election-timeout", "auto-offline-timeout",
+	for _, name := range []string{"peer", "replication-factor", "wal-mode", "election-timeout", "auto-offline-timeout",
 		"admin-password", "admin-password-file"} {
 		if c.Origin(name).Given() {
 			ignored = append(ignored, name)

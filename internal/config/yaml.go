@@ -146,15 +146,17 @@ func (r yamlReader) tiers(n *yaml.Node) (map[string]Tier, error) {
 }
 
 func (r yamlReader) tier(name string, n *yaml.Node) (Tier, error) {
-	t := Tier{ReplicationFactor: 1, CanVote: true, WALMode: "fsync", BucketCount: bucketCountDefault}
+	t := Tier{CanVote: true, BucketCount: bucketCountDefault} // the rest is filled in by TierList
 	modes := []string{"fsync", "write", "none"}
 	keys := []string{"replication_factor", "can_vote", "wal_mode", "bucket_count"}
 	fields := map[string]any{
 		"replication_factor": &t.ReplicationFactor, "can_vote": &t.CanVote, "wal_mode": &t.WALMode,
 		"bucket_count": &t.BucketCount,
 	}
+	given := map[string]bool{}
 	err := r.each(n, func(key, value *yaml.Node) error {
 		field, ok := fields[key.Value]
+		given[key.Value] = true
 		if !ok {
 			return r.errorf(key, "tier %q: unknown key %q%s", name, key.Value, didYouMean(key.Value, keys, ""))
 		}
@@ -170,10 +172,10 @@ func (r yamlReader) tier(name string, n *yaml.Node) (Tier, error) {
 	if err != nil {
 		return t, err
 	}
-	if err := checkFactor(t.ReplicationFactor); err != nil {
+	if err := checkFactor(t.ReplicationFactor); err != nil && given["replication_factor"] {
 		return t, r.errorf(n, "tier %q: replication_factor: %v", name, err)
 	}
-	if !contains(modes, t.WALMode) {
+	if !contains(modes, t.WALMode) && given["wal_mode"] {
 		return t, r.errorf(n, "tier %q: wal_mode: %q is none of %s", name, t.WALMode, strings.Join(modes, ", "))
 	}
 	if t.BucketCount < 1 || t.BucketCount > bucketCountMax {

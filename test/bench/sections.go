@@ -133,7 +133,7 @@ func (c *comparison) gridCell(t *table, servers []*server, mode string, l load) 
 	}
 	t.row(mode, l.op, l.shape.String(), grouped(median(a.rate)), grouped(median(b.rate)), times(ratio(median(a.rate), median(b.rate))),
 		fixed(median(a.cpu), 2), fixed(median(b.cpu), 2), times(ratio(median(a.cpu), median(b.cpu))),
-		fixed(median(a.p50), 0), fixed(median(b.p50), 0), fixed(median(a.p99), 0), fixed(median(b.p99), 0),
+		grouped(median(a.p50)), grouped(median(b.p50)), grouped(median(a.p99)), grouped(median(b.p99)),
 		fixed(median(a.busy), 0)+" / "+fixed(median(b.busy), 0))
 	c.logf("%s %s %s: %s against %s requests/s, %s against %s µs", mode, l.op, l.shape, grouped(median(a.rate)), grouped(median(b.rate)),
 		fixed(median(a.cpu), 2), fixed(median(b.cpu), 2))

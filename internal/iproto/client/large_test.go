@@ -11,7 +11,7 @@ import (
 // TestLargeReply: replies around and above the size of the read buffer come whole, with small ones between them.
 func TestLargeReply(t *testing.T) {
 	_, addr := start(t)
-	c := connect(t, addr, Options{})
+	c := connect(t, addr, Options{User: "test", Password: []byte("pw")})
 	ctx := context.Background()
 	for _, size := range []int{readBufferBytes - 200, readBufferBytes - 50, readBufferBytes, readBufferBytes + 1, 3<<20 + 7} {
 		arg := msgpack.AppendStrBytes([]byte{0x91}, bytes.Repeat([]byte{'x'}, size))

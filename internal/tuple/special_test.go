@@ -1,0 +1,114 @@
+package tuple
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// TestPathsModel compares keys within fields with the same values in fields of their own.
+func TestPathsModel(t *testing.T) {
+	paths := mustKeyDef(t, Part{Field: 1, Type: String, Path: "a.b[2]"},
+		Part{Field: 0, Type: Unsigned, Path: "[1]", Nullable: true}, Part{Field: 2, Type: Integer})
+	plain := mustKeyDef(t, Part{Field: 0, Type: String}, Part{Field: 1, Type: Unsigned, Nullable: true}, Part{Field: 2, Type: Integer})
+	pathFormat, plainFormat := mustFormat(t, paths), mustFormat(t, plain)
+	rapid.Check(t, func(t *rapid.T) {
+		var nested, flat [2][]byte
+		for i := range nested {
+			nested[i], flat[i] = drawNested(t)
+			if err := pathFormat.Validate(nested[i]); err != nil {
+				t.Fatalf("%x: %v", nested[i], err)
+			}
+			if err := plainFormat.Validate(flat[i]); err != nil {
+				t.Fatalf("%x: %v", flat[i], err)
+			}
+			if paths.HasNull(nested[i]) != plain.HasNull(flat[i]) {
+				t.Fatalf("null of %x", nested[i])
+			}
+		}
+		key := paths.ExtractKey(nil, nested[1])
+		if want := plain.ExtractKey(nil, flat[1]); string(key) != string(want) {
+			t.Fatalf("key %x, want %x", key, want)
+		}
+		h0, h1, hk := paths.Hint(nested[0]), paths.Hint(nested[1]), paths.KeyHint(key, 3)
+		want := sign(plain.Compare(flat[0], flat[1]))
+		for _, got := range []int{paths.Compare(nested[0], nested[1]), paths.CompareHinted(nested[0], h0, nested[1], h1),
+			paths.CompareKey(nested[0], key, 3), paths.CompareKeyHinted(nested[0], h0, key, hk, 3)} {
+			if sign(got) != want {
+				t.Fatalf("%x %x: %d, want %d", nested[0], nested[1], got, want)
+			}
+		}
+		if h1 != hk || paths.Hash(nested[1]) != paths.HashKey(key, 3) || paths.Hash(nested[0]) != plain.Hash(flat[0]) {
+			t.Fatalf("hint or hash of %x", nested[1])
+		}
+	})
+}
+
+func mustFormat(t *testing.T, k *KeyDef) *Format {
+	f, err := NewFormat(nil, 0, []*KeyDef{k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// drawNested draws three values and makes of them a tuple of containers and one of plain fields.
+func drawNested(t *rapid.T) (nested, flat []byte) {
+	s := rapid.SampledFrom([]string{"", "a", "ab", "abcdefgh", "abcdefghi"}).Draw(t, "s")
+	u := rapid.Uint64Range(0, 3).Draw(t, "u")
+	i := rapid.Int64Range(-2, 2).Draw(t, "i")
+	first := msgpack.AppendUint([]byte{0x91}, u)
+	var plain []byte
+	switch rapid.IntRange(0, 3).Draw(t, "nil") {
+	case 0:
+		first, plain = []byte{0x90}, []byte{0xc0}
+	case 1:
+		first, plain = []byte{0xc0}, []byte{0xc0}
+	case 2:
+		first, plain = []byte{0x91, 0xc0}, []byte{0xc0}
+	default:
+		plain = msgpack.AppendUint(nil, u)
+	}
+	nested = append([]byte{0x93}, first...)
+	nested = append(nested, 0x83, 0xa1, 'z', 1, 5, 0xa1, 'a', 0xa1, 'a', 0x81, 0xa1, 'b', 0x92, 7)
+	nested = msgpack.AppendInt(msgpack.AppendStr(nested, s), i)
+	flat = append(msgpack.AppendStr([]byte{0x93}, s), plain...)
+	return nested, msgpack.AppendInt(flat, i)
+}
+
+// TestSamePlace keeps the same place from being indexed twice, however it is written.
+func TestSamePlace(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"a.b", `["a"]["b"]`, true}, {"a.b", ".a.b", true}, {"a", "b", false}, {"a", "a.b", false}, {"[1]", "[2]", false},
+		{"", "a", false}, {"[1]", `["1"]`, false},
+	} {
+		_, err := NewKeyDef([]Part{{Field: 1, Type: String, Path: c.a}, {Field: 1, Type: String, Path: c.b}})
+		if errcode.Is(err, errcode.ModifyIndex) != c.same || !c.same && err != nil {
+			t.Errorf("%q and %q: %v", c.a, c.b, err)
+		}
+	}
+}
+
+func TestExcludes(t *testing.T) {
+	k := mustKeyDef(t, Part{Field: 1, Type: Unsigned, Nullable: true, ExcludeNull: true}, Part{Field: 0, Type: String, Nullable: true})
+	for tup, want := range map[string]bool{"92a16101": false, "92c001": false, "92a161c0": true, "91a161": true, "90": true} {
+		if got := k.Excludes(unhex(t, tup)); got != want {
+			t.Errorf("%s: %v", tup, got)
+		}
+	}
+	if b := EncodeParts(nil, k.Parts()); len(b) > 0 {
+		parts, err := ParseParts(b)
+		if err != nil || len(parts) != 2 || parts[0] != k.parts[0] || parts[1] != k.parts[1] {
+			t.Errorf("parts %v, %v", parts, err)
+		}
+	}
+	if _, err := NewKeyDef([]Part{{Type: Unsigned, ExcludeNull: true}}); !errcode.Is(err, errcode.ModifyIndex) {
+		t.Errorf("exclude_null without is_nullable: %v", err)
+	}
+}
