@@ -132,9 +132,6 @@ func takeSocket(nc net.Conn) (fd int, err error) {
 
 func (c *conn) close() { _ = unix.Close(c.fd) }
 
-// inFlight is the number of requests without a reply.
-func (c *conn) inFlight() int { return len(c.slots) - len(c.free) }
-
 // put builds a request into a free slot. sinceNs 0 means that the request's time is when it is written.
 func (c *conn) put(t *template, key uint32, sinceNs int64) {
 	last := len(c.free) - 1

@@ -14,7 +14,7 @@ func TestWatcher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := server.New(server.Options{Backend: nothing{}, OpenKeys: []string{"k", "other"}})
+	srv := server.New(server.Options{Backend: &backend{}, OpenKeys: []string{"k", "other"}})
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	ctx := context.Background()
