@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
 FUZZTIME ?= 5s
 
-.PHONY: help build demo test deps lint unit fuzz blackbox generate bench-boot soak clean
+.PHONY: help build demo test deps lint unit fuzz blackbox generate bench-boot bench-tarantool clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -44,6 +44,10 @@ generate: ## diagrams, parameter and error tables
 
 bench-boot: build ## empty directory to RolesConfigured and Online
 	$(GO) test -run '^$$' -bench BenchmarkBoot -benchtime 20x ./test/
+
+bench-tarantool: build ## compare with Debian's tarantool (about two hours; BENCH="-sections grid -ops select" for less)
+	$(GO) build -o bin/bench-tarantool ./test/bench
+	bin/bench-tarantool -lycosa bin/lycosa -out bin/bench-tarantool.md -raw bin/bench-tarantool.jsonl $(BENCH)
 
 clean: ## remove what was built
 	rm -rf bin

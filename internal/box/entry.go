@@ -36,7 +36,7 @@ func (e *Engine) log(sp *Space, before, tup []byte) {
 		return
 	}
 	pk := sp.primary().Def
-	e.scratch = msgpack.AppendArrayHeader(e.scratch[:0], len(pk.Parts()))
+	e.scratch = msgpack.AppendArrayHeader(e.scratch[:0], pk.PartCount())
 	e.scratch = pk.ExtractKey(e.scratch, before)
 	e.entry = appendRow(e.entry, rowDelete, sp.ID, e.scratch)
 }
@@ -109,7 +109,7 @@ func (e *Engine) applyRow(r Row) error {
 	pk := sp.primary()
 	if r.Deleted {
 		n, key, err := msgpack.ReadArrayLen(r.Data)
-		if err != nil || n != len(pk.Def.Parts()) || pk.Def.ValidateKey(key, n) != nil {
+		if err != nil || n != pk.Def.PartCount() || pk.Def.ValidateKey(key, n) != nil {
 			return fmt.Errorf("space %d: bad key", r.SpaceID)
 		}
 		old := pk.state.store.Get(pk.state.cur, key, n)

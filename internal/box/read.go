@@ -215,7 +215,7 @@ func (p *plan) exact() bool {
 }
 
 func (p *plan) checkKey() error {
-	parts := len(p.index.Def.Parts())
+	parts := p.index.Def.PartCount()
 	hash := p.index.Type == typeHash
 	switch {
 	case p.parts == 0 && (!hash || p.iterator == iterALL || p.iterator == iterGT):

@@ -282,7 +282,7 @@ func (ix *Index) findSame(tup []byte) memory.Ref {
 	if ix.Def.HasNull(tup) {
 		return 0
 	}
-	return ix.state.store.Get(ix.state.cur, ix.Def.ExtractKey(nil, tup), len(ix.Def.Parts()))
+	return ix.state.store.Get(ix.state.cur, ix.Def.ExtractKey(nil, tup), ix.Def.PartCount())
 }
 
 func (e *Engine) checkQuota(sp *Space, tup []byte) error {

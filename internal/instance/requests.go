@@ -438,7 +438,7 @@ func (b *backend) accessRow(req *iproto.Request, sp *box.Space) (kind catalog.Ro
 		if err := sp.Format.Validate(req.Tuple); err != nil {
 			return 0, nil, nil, err
 		}
-		key := sp.Index(0).Def.ExtractKey(msgpack.AppendArrayHeader(nil, len(sp.Index(0).Def.Parts())), req.Tuple)
+		key := sp.Index(0).Def.ExtractKey(msgpack.AppendArrayHeader(nil, sp.Index(0).Def.PartCount()), req.Tuple)
 		old, err := b.findRow(sp, 0, key)
 		if err != nil || old == nil {
 			return catalog.RowInsert, req.Tuple, nil, err
@@ -466,8 +466,8 @@ func (b *backend) findRow(sp *box.Space, index uint32, key []byte) ([]byte, erro
 	if !ix.Unique {
 		return nil, errcode.New(errcode.MoreThanOneTuple)
 	}
-	if n, _, err := msgpack.ReadArrayLen(key); err != nil || n != len(ix.Def.Parts()) {
-		return nil, errcode.New(errcode.ExactMatch, len(ix.Def.Parts()), n)
+	if n, _, err := msgpack.ReadArrayLen(key); err != nil || n != ix.Def.PartCount() {
+		return nil, errcode.New(errcode.ExactMatch, ix.Def.PartCount(), n)
 	}
 	r := b.c.engine.NewReader()
 	defer r.Close()

@@ -34,7 +34,7 @@ func (k Key) bit() Fields {
 	case KeyIndexName:
 		return HasIndexName
 	case KeyEventKey:
-		return 1 << 0x38
+		return needEvent
 	}
 	return 0
 }
@@ -422,7 +422,7 @@ const (
 	needLimit   = Fields(1) << KeyLimit
 	needKey     = Fields(1) << KeyKey
 	needTuple   = Fields(1) << KeyTuple
-	needEvent   = Fields(1) << 0x38 // the bit of KeyEventKey
+	needEvent   = Fields(1) << 0x38
 	requiredMax = TypeWatchOnce + 1
 )
 

@@ -1,6 +1,6 @@
 // Package server accepts connections of the binary protocol, decodes what comes in, answers what concerns the
-// connection itself (greeting, ping, id, auth, watchers) and passes the rest to a backend. Effects: network, goroutines, clock,
-// random salts. What a request does, and whether its user may do it, is decided by the backend.
+// connection itself (greeting, ping, id, auth, watchers) and passes the rest to a backend. Effects: network, goroutines,
+// clock, random salts. What a request does, and whether its user may do it, is decided by the backend.
 package server
 
 import (
