@@ -81,7 +81,7 @@ func TestTarantoolGoesOn(t *testing.T) {
 	createIndex(t, ours, 601, 1, "u", "tree", false, list{dict{"field": 1, "type": "string", "collation": 1}})
 	createIndex(t, ours, 601, 2, "ci", "tree", false, list{dict{"field": 1, "type": "string", "collation": 2}})
 	createIndex(t, ours, 601, 3, "path", "tree", false, list{dict{"field": 2, "type": "string", "path": "a.b[1]"}})
-	createIndex(t, ours, 601, 4, "hash", "hash", true, list{list{0, "unsigned"}, dict{"field": 1, "type": "string", "collation": 2}})
+	createIndex(t, ours, 601, 4, "hash", "hash", true, list{dict{"field": 0, "type": "unsigned"}, dict{"field": 1, "type": "string", "collation": 2}})
 	for n, word := range []string{"b", "B", "a", "é", "E", "e", "ß", "ss", "я", "Я", "10", "9", "-", "_", "", "日"} {
 		do(t, "row")(ours.Insert(ctx, 600, pack(list{nil, word})))
 		do(t, "row")(ours.Insert(ctx, 601, pack(list{n, word, dict{"a": dict{"b": list{word}}}})))

@@ -111,7 +111,7 @@ func onlyOurs(t *testing.T, id uint32, row []byte) bool {
 	switch id {
 	case spaceSpace, spaceIndex:
 		space := firstUint(t, row)
-		return space >= 412 && space <= 434
+		return space == spaceVSpaceSequence || space >= 412 && space <= 434
 	case spaceFunc:
 		return bytes.Contains(row, []byte(".proc_"))
 	case spacePriv:

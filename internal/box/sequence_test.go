@@ -292,3 +292,26 @@ func TestSequenceOfTemporarySpace(t *testing.T) {
 		}
 	}
 }
+
+// TestSequenceResetElsewhere removes a row of _sequence_data that the replica does not have.
+func TestSequenceResetElsewhere(t *testing.T) {
+	replica := newTestEngine(t, Options{})
+	s := &scripted{t: t, e: replica, r: replica.NewReader(), version: 1}
+	defer s.r.Close()
+	makeSequenceSpaces(t, s.run)
+	s.run(`insert 600 [null,"x"]`)
+	next := s.version + 1
+	primary := &scripted{t: t, e: reload(t, replica), version: next}
+	primary.log = func(entry []byte) {
+		if err := replica.Apply(next, entry); err != nil {
+			t.Fatal(err)
+		}
+		replica.Publish(next)
+	}
+	if out := primary.run(`delete 285 0 [1]`); out != "[1,1]\n" {
+		t.Fatal(out)
+	}
+	if got := dump(replica, dictionary.SpaceSequenceData); len(got) != 0 {
+		t.Fatalf("values %x", got)
+	}
+}

@@ -98,6 +98,9 @@ func (t *Tx) scan(p *plan, s *sink) (last []byte) {
 		} else {
 			view = t.nextOfView(p.space)
 		}
+		if p.beyond(tup) {
+			return nil
+		}
 		if !s.add(tup) {
 			return tup
 		}

@@ -289,7 +289,11 @@ func (e *Engine) checkQuota(sp *Space, tup []byte) error {
 	if e.force || tup == nil {
 		return nil
 	}
-	if need := e.arena.TupleBytes(len(tup)) + uint64(pageReserve*len(sp.Indexes)); !e.arena.Room(need) {
+	trees := len(sp.Indexes)
+	if sp.auto != nil {
+		trees++ // that of the sequences' values
+	}
+	if need := e.arena.TupleBytes(len(tup)) + uint64(pageReserve*trees); !e.arena.Room(need) {
 		return errcode.New(errcode.MemoryIssue, len(tup), "slab allocator", "memtx_tuple")
 	}
 	return nil

@@ -28,10 +28,11 @@ func newCore(id datadir.Identity, state *catalog.State) *core {
 // postjoin starts the groups, opens the full protocol, takes the instance to RolesConfigured and grade Online, and serves
 // until the context ends or something fails.
 func (i *Instance) postjoin(ctx context.Context, c *core) error {
-	i.core.Store(c)
 	if err := i.startGroups(c); err != nil {
+		i.stopCore(c)
 		return i.bootError(ctx, err, "data-dir")
 	}
+	i.core.Store(c)
 	i.life.stepStage(lifecycle.Postjoin, lifecycle.ConnectingFullmesh, nil)
 	i.server.SetBackend(newBackend(i, c))
 	governing, stop := context.WithCancel(context.Background())

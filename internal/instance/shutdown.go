@@ -72,10 +72,12 @@ func (i *Instance) closeAll(clean bool) {
 
 // closeCore stops the loops and closes the logs, so that the next start knows that this stop was clean.
 func (i *Instance) closeCore(clean bool) {
-	c := i.core.Load()
-	if c == nil || !clean {
-		return
+	if c := i.core.Load(); c != nil && clean {
+		i.stopCore(c)
 	}
+}
+
+func (i *Instance) stopCore(c *core) {
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
 	for _, stop := range []func(context.Context) error{c.dataStop, c.catalogStop} {
@@ -84,7 +86,7 @@ func (i *Instance) closeCore(clean bool) {
 			return
 		}
 	}
-	if c.dataLoop != nil {
+	if c.dataLoop != nil && c.catalogLoop != nil {
 		i.writeWatermarks(c)
 	}
 	if err := c.close(); err != nil {

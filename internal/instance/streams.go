@@ -118,7 +118,8 @@ func (b *backend) inStream(s *server.Session, ss *session, req *iproto.Request, 
 
 func copyRequest(req *iproto.Request) *iproto.Request {
 	kept := *req
-	for _, p := range []*[]byte{&kept.Key, &kept.Tuple, &kept.Ops, &kept.Function, &kept.Body, &kept.SpaceName, &kept.IndexName} {
+	for _, p := range []*[]byte{&kept.Key, &kept.Tuple, &kept.Ops, &kept.Function, &kept.Body, &kept.SpaceName, &kept.IndexName,
+		&kept.AfterPosition, &kept.AfterTuple} {
 		if *p != nil {
 			*p = clone(*p)
 		}

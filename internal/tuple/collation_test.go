@@ -44,6 +44,9 @@ func readRanked(t *testing.T) (all []ranked) {
 		r.tup = append([]byte{0x91}, r.key...)
 		all = append(all, r)
 	}
+	if len(all) < 200 {
+		t.Fatalf("%d strings", len(all))
+	}
 	return all
 }
 
@@ -53,8 +56,11 @@ func TestCollationTable(t *testing.T) {
 	for n, id := range []uint32{CollationUnicode, CollationUnicodeCI} {
 		for _, kind := range []FieldType{String, Scalar} {
 			k := mustKeyDef(t, Part{Type: kind, Collation: id})
-			for _, a := range all {
-				for _, b := range all {
+			for i, a := range all {
+				for j, b := range all {
+					if kind == Scalar && (i+j)%7 != 0 {
+						continue
+					}
 					checkCollated(t, k, a.tup, b.tup, cmp.Compare(a.ranks[n], b.ranks[n]))
 				}
 			}

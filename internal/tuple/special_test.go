@@ -112,3 +112,47 @@ func TestExcludes(t *testing.T) {
 		t.Errorf("exclude_null without is_nullable: %v", err)
 	}
 }
+
+// TestPathOfTwoIndexes: a value that two indexes have is required if one of them requires it.
+func TestPathOfTwoIndexes(t *testing.T) {
+	strict := mustKeyDef(t, Part{Field: 1, Type: String, Path: "a"})
+	loose := mustKeyDef(t, Part{Field: 1, Type: Scalar, Path: "a", Nullable: true})
+	for _, keys := range [][]*KeyDef{{strict, loose}, {loose, strict}} {
+		f, err := NewFormat(nil, 0, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tup, want := range map[string]string{
+			"920181a161a178": "",
+			"920181a161c0":   `error 23 Tuple field [2]["a"] type does not match one required by operation: expected string`,
+			"920180":         `error 39 Tuple field [2]["a"] required by space format is missing`,
+			"920181a16105":   `error 23 Tuple field [2]["a"] type does not match one required by operation: expected string`,
+		} {
+			if got := render(nil, f.Validate(unhex(t, tup))); got != want {
+				t.Errorf("%s: %s, want %s", tup, got, want)
+			}
+		}
+	}
+}
+
+// FuzzPath feeds foreign paths and values: whatever is accepted can be compared.
+func FuzzPath(f *testing.F) {
+	f.Add("a.b[1]", []byte{0x92, 1, 0x81, 0xa1, 'a', 0x81, 0xa1, 'b', 0x91, 0xa1, 'x'})
+	f.Add(`["a"][1]`, []byte{0x92, 1, 0x80})
+	f.Add("[*]", []byte{0x91, 1})
+	f.Fuzz(func(t *testing.T, path string, tup []byte) {
+		k, err := NewKeyDef([]Part{{Field: 1, Type: Scalar, Path: path, Nullable: true, Collation: CollationUnicodeCI}})
+		if err != nil {
+			return
+		}
+		format, err := NewFormat(nil, 0, []*KeyDef{k})
+		if err != nil || format.Validate(tup) != nil {
+			return
+		}
+		key := k.ExtractKey(nil, tup)
+		if k.Compare(tup, tup) != 0 || k.CompareKey(tup, key, 1) != 0 || k.Hint(tup) != k.KeyHint(key, 1) ||
+			k.Hash(tup) != k.HashKey(key, 1) || k.HasNull(tup) != (key[0] == 0xc0) {
+			t.Fatalf("path %q of %x: key %x", path, tup, key)
+		}
+	})
+}
