@@ -1,7 +1,6 @@
 package instance
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"sync"
@@ -130,10 +129,6 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 		}
 	}
 	if req.StreamID != 0 {
-		if req.Has&paged != 0 {
-			// A stream keeps the request for as long as it has to wait.
-			req.AfterPosition, req.AfterTuple = bytes.Clone(req.AfterPosition), bytes.Clone(req.AfterTuple)
-		}
 		return b.inStream(s, ss, req, out)
 	}
 	switch req.Type {
