@@ -12,7 +12,7 @@ import (
 func (g *generator) createSpace(id uint32) []request {
 	r := g.rand
 	s := &space{id: id, name: pick(r, []string{"alpha", "beta", "gamma", "delta", "epsilon"})}
-	s.fields = g.format()
+	s.fields = g.format(id)
 	if chance(r, 15) {
 		s.fields = nil
 	}
@@ -59,11 +59,14 @@ var fieldKinds = []string{"any", "unsigned", "unsigned", "integer", "number", "d
 	"uuid", "array", "map"}
 
 // format makes a random format.
-func (g *generator) format() []field {
+func (g *generator) format(id uint32) []field {
 	r := g.rand
 	fields := make([]field, 2+r.IntN(5))
 	for i := range fields {
 		fields[i] = field{name: fmt.Sprintf("f%d", i+1), kind: pick(r, fieldKinds), nullable: i > 0 && chance(r, 35)}
+		if isFar(id) && fields[i].kind == "decimal" {
+			fields[i].kind = "double"
+		}
 		if chance(r, 4) {
 			fields[i].name = pick(r, []string{"f1.a", "f2[1]", "é", "f1", "", "a b", "[1]"})
 		}
@@ -181,6 +184,9 @@ func (g *generator) part(s *space, ix *index, at int) part {
 	if ix.hash && !slices.Contains(hashKinds, p.kind) {
 		p.kind = pick(r, hashKinds)
 	}
+	if isFar(s.id) && p.kind == "decimal" {
+		p.kind = "double"
+	}
 	if isWild(s.id) && !slices.Contains(tameKinds, p.kind) {
 		p.kind = pick(r, tameKinds)
 	}
@@ -213,8 +219,8 @@ func (g *generator) indexRow(s *space, ix *index) []byte {
 		fields[4] = packJSON(pick(r, []string{`{"unique":1}`, `{"nope":1}`, `{"unique":"true"}`, `[]`, `{"unique":true,"sql":1}`, `{"dimension":2,"unique":true}`,
 			`{"lsn":5,"unique":true}`, `{"distance":"x"}`, `{"bloom_fpr":2}`, `{"page_size":"a"}`, `{"range_size":1,"unique":true}`, `{"run_size_ratio":0.5}`}))
 	}
-	if chance(r, 2) {
-		fields[r.IntN(6)] = g.appendAny(nil)
+	if at := r.IntN(6); chance(r, 2) && (at != 3 || !ix.nullable()) {
+		fields[at] = g.appendAny(nil)
 	}
 	b := msgpack.AppendArrayHeader(nil, n)
 	for _, f := range fields[:n] {
@@ -349,7 +355,7 @@ func (g *generator) alterSpace(s *space) request {
 	case 0:
 		n.name = pick(r, []string{"alpha", "beta", "renamed"})
 	case 1:
-		n.fields = g.format()
+		n.fields = g.format(s.id)
 	case 2:
 		n.fieldCount = r.IntN(8)
 	case 3:

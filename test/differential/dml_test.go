@@ -16,6 +16,9 @@ type generator struct {
 	// wild allows, in the value that is being made, what 2.6 keeps well but cannot order: NaN, and integers in a longer
 	// encoding than they need.
 	wild bool
+	// far allows floats that are not among the decimals, and no decimals: next to a decimal 2.6 takes such a float for zero or
+	// for whatever memory held.
+	far bool
 	// ddlPercent is how often a batch changes the dictionary.
 	ddlPercent int
 }
@@ -27,6 +30,12 @@ func newGenerator(seed, epoch uint64) *generator {
 
 // isWild tells whether the values of a space may be wild: such a one has no index over numbers.
 func isWild(id uint32) bool { return id == lastID }
+
+// isFar tells whether a space may hold floats of any size, but no decimals.
+func isFar(id uint32) bool { return id == lastID-1 }
+
+// about sets what values may be made for a space.
+func (g *generator) about(s *space) { g.wild, g.far = isWild(s.id), isFar(s.id) }
 
 // anySpace picks an existing space, mostly one that can hold rows; nil if there is none.
 func (g *generator) anySpace() *space {
@@ -65,7 +74,7 @@ func (m *bodyOf) bytes() []byte { return append(msgpack.AppendMapHeader(nil, m.n
 
 // write makes a statement on a space.
 func (g *generator) write(s *space) request {
-	g.wild = isWild(s.id)
+	g.about(s)
 	r := g.rand
 	var m bodyOf
 	m.uint(iproto.KeySpaceID, uint64(g.spaceID(s)))
@@ -236,7 +245,7 @@ func (g *generator) read(s *space) request {
 		s = other
 	}
 	req := request{kind: iproto.TypeSelect, space: s.id}
-	g.wild = isWild(s.id)
+	g.about(s)
 	m.uint(iproto.KeySpaceID, uint64(s.id))
 	ix := &index{id: uint32(r.IntN(6)), parts: []part{{kind: "unsigned"}}}
 	if len(s.indexes) > 0 && !chance(r, 3) {

@@ -82,7 +82,7 @@ func (g *generator) opField(b []byte, s *space, base, at int) []byte {
 		return msgpack.AppendStr(b, pick(r, []string{"", "nope", "nope.a", "[0]", "[1", "[*]", "f1[*]", ".f1", "f1.", "f1..a", "f1[\"a\"", "f1['a']", "[1].a",
 			"[1][1]", "f1 ", "é", "\xff", "f1[\xff]", "[99]", "[\"f1\"]", "[-1]", "[1]a", "f1a[2]", "f2[999]"}))
 	case n < 99:
-		return msgpack.AppendInt(b, pick(r, []int64{-100, 100, 1 << 31, -1 << 31, -1<<31 - 1, 1<<31 - 3, 1 << 40, -1 << 63, 0}))
+		return msgpack.AppendInt(b, pick(r, []int64{-100, 100, 1 << 31, -1 << 30, -1<<31 - 1, 1<<31 - 3, 1 << 40, -1 << 63, 0}))
 	}
 	return g.appendAny(b)
 }
@@ -122,7 +122,7 @@ func (g *generator) opArgs(b []byte, s *space, name string, at int) []byte {
 		return g.fieldValue(b, s, at)
 	case "+", "-":
 		if kind, _ := s.kindAt(at); kind == "decimal" && chance(r, 70) {
-			return appendDecimal(r, b)
+			return g.appendDecimal(b)
 		}
 		if chance(r, 70) {
 			return g.appendInteger(b)

@@ -22,7 +22,7 @@ var (
 	negatives = []int64{-1, -2, -3, -32, -33, -128, -129, -32768, -32769, -1 << 31, -1<<31 - 1, -1<<53 - 1, -1 << 53, -1<<53 + 1,
 		-1 << 63, -1<<63 + 1}
 	floats = []float64{0, math.Copysign(0, -1), 1, 1.5, 2, 3, 0.1, 0.5, -1, -1.5, 1 << 53, 1<<53 + 2, -1 << 53, 1 << 63, -1 << 63, 1 << 64, 1e19, 16777217}
-	// farFloats are not among the decimals, and next to those 2.6 takes them for zero or for whatever memory held.
+	// farFloats are not among the decimals.
 	farFloats  = []float64{1e300, -1e300, math.MaxFloat64, math.SmallestNonzeroFloat64, math.MaxFloat32}
 	wildFloats = []float64{math.Inf(1), math.Inf(-1), math.NaN()}
 	strs       = []string{"", "a", "b", "c", "ab", "aa", "A", "B", "a\x00", "a\x00b", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghj", "é", "ж",
@@ -77,8 +77,12 @@ func (g *generator) appendInteger(b []byte) []byte {
 }
 
 // appendDouble appends a float of eight bytes; wild ones may be infinite or no number.
-func appendDouble(r *rand.Rand, b []byte, wild bool) []byte {
-	if wild && chance(r, 6) {
+func (g *generator) appendDouble(b []byte) []byte {
+	r := g.rand
+	if g.far && chance(r, 20) {
+		return msgpack.AppendFloat64(b, pick(r, farFloats))
+	}
+	if g.wild && chance(r, 6) {
 		return msgpack.AppendFloat64(b, pick(r, wildFloats))
 	}
 	if chance(r, 30) {
@@ -93,14 +97,18 @@ func (g *generator) appendNumber(b []byte) []byte {
 	case 0, 1, 2, 3, 4:
 		return g.appendInteger(b)
 	case 5, 6:
-		return appendDouble(r, b, g.wild)
+		return g.appendDouble(b)
 	case 7:
 		return msgpack.AppendFloat32(b, float32(r.IntN(16))/2-2)
 	}
-	return appendDecimal(r, b)
+	return g.appendDecimal(b)
 }
 
-func appendDecimal(r *rand.Rand, b []byte) []byte {
+func (g *generator) appendDecimal(b []byte) []byte {
+	r := g.rand
+	if g.far {
+		return g.appendDouble(b)
+	}
 	return packDecimal(b, pick(r, decimals))
 }
 
@@ -147,17 +155,14 @@ func (g *generator) appendOf(b []byte, kind string) []byte {
 	case "integer":
 		return g.appendInteger(b)
 	case "double":
-		if chance(r, 8) {
-			return msgpack.AppendFloat64(b, pick(r, farFloats))
-		}
-		return appendDouble(r, b, g.wild)
+		return g.appendDouble(b)
 	case "number":
 		return g.appendNumber(b)
 	case "decimal":
 		if chance(r, 30) {
 			return packDecimal(b, pick(r, wideDecimals))
 		}
-		return appendDecimal(r, b)
+		return g.appendDecimal(b)
 	case "string":
 		return appendString(r, b)
 	case "varbinary":
@@ -171,13 +176,10 @@ func (g *generator) appendOf(b []byte, kind string) []byte {
 	case "map":
 		return append(b, packJSON(pick(r, objects))...)
 	case "scalar":
-		if kind := pick(r, scalarKinds); kind == "double" {
-			return appendDouble(r, b, g.wild)
-		} else if kind == "decimal" {
-			return appendDecimal(r, b)
-		} else {
+		if kind := pick(r, scalarKinds); kind != "decimal" {
 			return g.appendOf(b, kind)
 		}
+		return g.appendDecimal(b) // a narrow one
 	}
 	return g.appendAny(b)
 }
