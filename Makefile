@@ -7,7 +7,7 @@ export CGO_ENABLED ?= 0
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
-FUZZTIME ?= 5s
+FUZZTIME ?= 20000x
 
 .PHONY: help build demo test deps lint unit fuzz blackbox generate bench-boot bench-tarantool clean
 
@@ -33,7 +33,7 @@ lint: ## formatting, vet, staticcheck
 unit: ## unit tests with the race detector, and the rules of the house
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
 
-fuzz: ## every fuzz target for $(FUZZTIME)
+fuzz: ## every fuzz target for $(FUZZTIME) each
 	./tools/fuzz-all $(FUZZTIME)
 
 blackbox: build ## the real binary under real clients and faults

@@ -110,9 +110,6 @@ func (e *Engine) hasTruncateRow(id uint32) bool {
 }
 
 func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
-	if err := checkEngine(&def); err != nil {
-		return nil, err
-	}
 	if def.Engine != old.Engine {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not change space engine")
 	}
