@@ -84,10 +84,12 @@ func checkEngine(def *SpaceDef) error {
 		return errcode.New(errcode.NoSuchEngine, def.Engine)
 	}
 	if def.Local {
-		return errcode.New(errcode.NotImplemented, "a local space (group_id 1)")
+		return errLocalSpace()
 	}
 	return nil
 }
+
+func errLocalSpace() error { return errcode.New(errcode.NotImplemented, "a local space (group_id 1)") }
 
 func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 	sp := e.schema.Space(uint32(firstUint(before, 0)))
@@ -110,8 +112,15 @@ func (e *Engine) hasTruncateRow(id uint32) bool {
 }
 
 func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
-	if def.Engine != old.Engine {
+	switch def.Engine {
+	case old.Engine:
+	case "vinyl", "sysview", "blackhole", "service": // engines that Tarantool has
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not change space engine")
+	default:
+		return nil, errcode.New(errcode.NoSuchEngine, def.Engine)
+	}
+	if def.Local {
+		return nil, errLocalSpace()
 	}
 	sp := def.space()
 	sp.Indexes, sp.auto = old.Indexes, old.auto
