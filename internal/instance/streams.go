@@ -57,6 +57,9 @@ type streamRequest struct {
 func (l *streams) get(b *backend, s *server.Session, id uint64) (*stream, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return nil, errSessionClosed()
+	}
 	if st := l.list[id]; st != nil {
 		st.refs++
 		return st, nil
@@ -109,12 +112,17 @@ func (b *backend) inStream(s *server.Session, ss *session, req *iproto.Request, 
 	defer ss.streams.release(st, 1)
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if st.closed { // since get
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(errSessionClosed())), true
+	}
 	if st.busy {
 		st.waiting = append(st.waiting, streamRequest{copyRequest(req), ss.user})
 		return out, false
 	}
 	return st.run(req, ss.user, out)
 }
+
+func errSessionClosed() error { return errcode.Newf(errcode.SessionClosed, "Session is closed") }
 
 func copyRequest(req *iproto.Request) *iproto.Request {
 	kept := *req
@@ -317,7 +325,7 @@ func (st *stream) drain() {
 		var out []byte
 		done := true
 		if st.closed {
-			out = iproto.AppendError(nil, next.req.Sync, st.b.SchemaVersion(), errcode.Newf(errcode.SessionClosed, "Session is closed"))
+			out = iproto.AppendError(nil, next.req.Sync, st.b.SchemaVersion(), errcode.Of(errSessionClosed()))
 		} else {
 			out, done = st.run(next.req, next.user, nil)
 		}
