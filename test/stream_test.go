@@ -91,10 +91,8 @@ func makeAccounts(t *testing.T, p *proc, n int) {
 	c := p.admin()
 	ctx, cancel := context.WithTimeout(context.Background(), waitStart)
 	defer cancel()
-	for space, row := range map[uint32]any{280: []any{accountsSpace, 1, "accounts", "memtx", 0, map[string]any{}, []any{}}} {
-		if _, err := c.Insert(ctx, space, pack(row)); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := c.Insert(ctx, 280, pack([]any{accountsSpace, 1, "accounts", "memtx", 0, map[string]any{}, []any{}})); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := c.Insert(ctx, 288, pack([]any{accountsSpace, 0, "pk", "tree", map[string]any{"unique": true}, []any{[]any{0, "unsigned"}}})); err != nil {
 		t.Fatal(err)
@@ -154,6 +152,10 @@ func TestStreams(t *testing.T) {
 	}
 	_, err = f.Wait(ctx)
 	expect("commit out of stream", codeOf(err), int(errcode.UnableToProcessOutOfStream))
+	_, code := b.do(iproto.TypeInsert, func(dst []byte, sync uint64) []byte {
+		return iproto.AppendInsert(dst, iproto.TypeInsert, sync, 304, pack([]any{40, 1, "ann", "user", map[string]any{}}))
+	})
+	expect("a user in a stream", code, int(errcode.NotImplemented))
 	expect("the instance is fine", b.amount(0), 50)
 }
 

@@ -138,7 +138,7 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 		}
 		return b.selectRows(ss.reader, &ss.query, ss.user, req, out), true
 	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
-		if req.SpaceID == dictionary.SpaceUser || req.SpaceID == dictionary.SpacePriv {
+		if isAccess(req.SpaceID) {
 			b.changeAccess(s, ss, req)
 			return out, false
 		}
@@ -148,6 +148,11 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 		return b.call(s, ss.user, req, out)
 	}
 	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.UnknownRequestType, req.Type)), true
+}
+
+// isAccess tells whether the rows of the space are users or grants, which are kept in the catalog.
+func isAccess(space uint32) bool {
+	return space == dictionary.SpaceUser || space == dictionary.SpacePriv
 }
 
 // readers are those that no session uses now. A drain borrows one, so there are about as many as there are processors.

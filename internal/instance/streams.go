@@ -162,6 +162,8 @@ func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []by
 			st.busy = true
 		}
 		return res, done
+	case isAccess(req.SpaceID) && req.Type != iproto.TypeSelect:
+		return fail(errcode.New(errcode.NotImplemented, "a change of users and grants in a stream"))
 	case st.tx != nil:
 		return st.inTx(req, user, out), true
 	case req.Type == iproto.TypeSelect:
