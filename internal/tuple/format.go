@@ -13,6 +13,7 @@ type Field struct {
 	Type      FieldType
 	Nullable  bool
 	Collation uint32
+	OnNil     NilAction
 }
 
 // Format is what every tuple of a space must look like. It never changes.
@@ -23,15 +24,18 @@ type Format struct {
 	exactCount uint32
 	required   int // fields that a tuple must have at least
 	paths      map[int]*pathRule
+	leaves     []pathLeaf // in the order in which a missing one is named
 }
 
 // rule is what one field must hold: the accepted kinds, nil among them if it may be nil.
 type rule struct {
-	mask     uint32
-	kind     FieldType
-	nullable bool
-	indexed  bool // some index has narrowed it
+	mask    uint32
+	kind    FieldType
+	onNil   NilAction
+	indexed bool // some index has narrowed it
 }
+
+func (r *rule) nullable() bool { return r.onNil == nilNone }
 
 // NewFormat joins the declared fields with what the indexes ask of theirs: an index part narrows the type of its
 // field, and makes it required unless the part and the field are nullable. exactCount 0 means any number of fields.
@@ -41,7 +45,7 @@ func NewFormat(fields []Field, exactCount uint32, keys []*KeyDef) (*Format, erro
 	f.rules = make([]rule, len(fields))
 	for i, d := range fields {
 		f.names[d.Name] = i
-		f.rules[i] = rule{kind: d.Type, nullable: d.Nullable}
+		f.rules[i] = rule{kind: d.Type, onNil: d.OnNil.of(d.Nullable)}
 	}
 	for _, k := range keys {
 		for _, p := range k.parts {
@@ -52,10 +56,11 @@ func NewFormat(fields []Field, exactCount uint32, keys []*KeyDef) (*Format, erro
 	}
 	for i := range f.rules {
 		r := &f.rules[i]
-		r.mask = r.kind.mask()
-		if r.nullable {
+		switch r.mask = r.kind.mask(); {
+		case f.paths[i] != nil:
+		case r.nullable():
 			r.mask |= bitNil
-		} else {
+		default:
 			f.required = i + 1
 		}
 	}
@@ -67,23 +72,58 @@ func (f *Format) narrow(p Part) error {
 	if p.Path != "" {
 		return f.narrowPath(p)
 	}
-	for int(p.Field) >= len(f.rules) {
-		f.rules = append(f.rules, rule{kind: Any, nullable: true})
+	if err := f.rule(p.Field).agree(p, int(p.Field) < len(f.fields)); err != nil {
+		return err
 	}
-	r := &f.rules[p.Field]
-	r.nullable = r.nullable && p.Nullable
+	return f.narrowKind(p.Field, p.Type)
+}
+
+// rule returns the rule of a field, which it makes if there is none.
+func (f *Format) rule(field uint32) *rule {
+	for int(field) >= len(f.rules) {
+		f.rules = append(f.rules, rule{kind: Any, onNil: nilNone})
+	}
+	return &f.rules[field]
+}
+
+func (f *Format) narrowKind(field uint32, kind FieldType) error {
+	r := f.rule(field)
 	switch {
-	case contains(r.kind, p.Type):
-		r.kind = p.Type
-	case contains(p.Type, r.kind):
+	case contains(r.kind, kind):
+		r.kind = kind
+	case contains(kind, r.kind):
 	default:
 		code := errcode.IndexPartTypeMismatch
 		if !r.indexed {
 			code = errcode.FormatMismatchIndexPart
 		}
-		return errcode.New(code, strconv.Itoa(int(p.Field)+1), r.kind.String(), p.Type.String())
+		return errcode.New(code, strconv.Itoa(int(field)+1), r.kind.String(), kind.String())
 	}
 	r.indexed = true
+	return nil
+}
+
+// agree joins what the rule and an index part say about nil: who says no is right, and what else they say has to be the
+// same. Of a field that is not declared the first part decides.
+func (r *rule) agree(p Part, declared bool) error {
+	a := p.OnNil.of(p.Nullable)
+	if !declared && !r.indexed {
+		r.onNil = a
+	}
+	switch {
+	case r.onNil == a:
+	case r.onNil == nilDefault:
+		if a != nilNone {
+			r.onNil = a
+		}
+	case a == nilDefault:
+		if r.onNil == nilNone {
+			r.onNil = a
+		}
+	default:
+		return errcode.Newf(errcode.ActionMismatch, "Field %d contains %s on conflict action, but %s in index parts",
+			p.Field+1, nilActionNames[r.onNil], nilActionNames[a])
+	}
 	return nil
 }
 
@@ -134,6 +174,11 @@ func (f *Format) Validate(tup []byte) error {
 		if i < len(f.rules) && f.rules[i].mask>>msgpack.TypeOf(b[0])&1 == 0 && kindBit(b)&f.rules[i].mask == 0 {
 			return f.mismatch(i)
 		}
+		if f.paths != nil && f.paths[i] != nil {
+			if err := f.paths[i].checkTypes(b); err != nil {
+				return err
+			}
+		}
 		b = rest
 	}
 	if len(b) != 0 {
@@ -142,8 +187,8 @@ func (f *Format) Validate(tup []byte) error {
 	if n < f.required {
 		return f.missing(n)
 	}
-	if f.paths != nil {
-		return f.validatePaths(tup)
+	if f.leaves != nil {
+		return f.checkLeaves(tup)
 	}
 	return nil
 }
@@ -156,7 +201,7 @@ func (f *Format) mismatch(i int) error {
 // missing names the first field that is required and not among the n there.
 func (f *Format) missing(n int) error {
 	for i := n; i < len(f.rules); i++ {
-		if !f.rules[i].nullable {
+		if !f.rules[i].nullable() && f.paths[i] == nil {
 			return errcode.New(errcode.FieldMissing, strconv.Itoa(i+1))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
 // pathRule is what index parts ask of a value within a field: the field itself is at the root of a tree of them.
@@ -17,7 +18,7 @@ type pathRule struct {
 }
 
 // narrowPath adds the demand of an index part that has a path. The field, and every value on the way, must be a map or
-// an array as the path says; only the last one may be required.
+// an array as the path says, and not nil; but it need not be there, even if it is declared so, unless the last one must.
 func (f *Format) narrowPath(p Part) error {
 	tokens, err := parsePath(p.Path)
 	if err != nil {
@@ -44,14 +45,24 @@ func (f *Format) narrowPath(p Part) error {
 			return err
 		}
 	}
-	at.nullable = p.Nullable && (at.nullable || !at.leaf)
-	at.leaf = true
+	if !at.leaf {
+		at.leaf, at.nullable = true, true
+		f.leaves = append(f.leaves, pathLeaf{field: p.Field, path: tokens, rule: at})
+	}
+	at.nullable = at.nullable && p.Nullable
 	return nil
+}
+
+// pathLeaf is a value that an index part wants.
+type pathLeaf struct {
+	field uint32
+	path  []token
+	rule  *pathRule
 }
 
 // narrowRoot makes the field a map or an array and leaves it to the leaves whether it may be missing.
 func (f *Format) narrowRoot(p Part, kind FieldType) error {
-	err := f.narrow(Part{Field: p.Field, Type: kind, Nullable: true})
+	err := f.narrowKind(p.Field, kind)
 	if errcode.Is(err, errcode.FormatMismatchIndexPart) {
 		return errcode.New(errcode.IndexPartTypeMismatch, strconv.Itoa(int(p.Field)+1), f.rules[p.Field].kind.String(), kind.String())
 	}
@@ -66,12 +77,20 @@ func (t *token) holder() FieldType {
 	return Array
 }
 
-// enter returns the rule of a child.
-func (r *pathRule) enter(t token) *pathRule {
+// child returns the rule of a child, nil if it has none.
+func (r *pathRule) child(t token) *pathRule {
 	for _, c := range r.within {
 		if c.token.kind == t.kind && c.token.index == t.index && string(c.token.key) == string(t.key) {
 			return c
 		}
+	}
+	return nil
+}
+
+// enter returns the rule of a child, which it makes if there is none.
+func (r *pathRule) enter(t token) *pathRule {
+	if c := r.child(t); c != nil {
+		return c
 	}
 	c := &pathRule{token: t}
 	if t.kind == tokenKey {
@@ -94,63 +113,72 @@ func (r *pathRule) narrow(kind FieldType) error {
 	return nil
 }
 
-// checkTypes finds a value below r that is there and has the wrong type; b is the value of r, or nil.
+// checkTypes finds, in the order of the bytes, a value below r that has the wrong type; b is the value of r.
 func (r *pathRule) checkTypes(b []byte) error {
-	for _, c := range r.within {
-		v := below(c, b)
-		if v == nil {
-			continue
-		}
-		bit := kindBit(v)
-		if bit&c.kind.mask() == 0 && (bit != bitNil || c.leaf && !c.nullable) {
-			return errcode.Newf(errcode.Code(23), "Tuple field %s type does not match one required by operation: expected %s",
-				c.name, c.kind)
-		}
-		if err := c.checkTypes(v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkMissing finds a required value below r that is not there.
-func (r *pathRule) checkMissing(b []byte) error {
-	for _, c := range r.within {
-		v := below(c, b)
-		if v == nil && c.leaf && !c.nullable {
-			return errcode.New(errcode.FieldMissing, c.name)
-		}
-		if err := c.checkMissing(v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func below(c *pathRule, b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	return c.token.child(b)
-}
-
-// validatePaths checks what lies within fields of a tuple whose fields are checked.
-func (f *Format) validatePaths(tup []byte) error {
-	for _, missing := range []bool{false, true} {
-		c := newCursor(tup)
-		for i := range f.rules {
-			r := f.paths[i]
-			if r == nil {
-				continue
-			}
-			check := r.checkTypes
-			if missing {
-				check = r.checkMissing
-			}
-			if err := check(c.at(uint32(i))); err != nil {
+	switch msgpack.TypeOf(b[0]) {
+	case msgpack.TypeArray:
+		n, rest := msgpack.ArrayLenTrusted(b)
+		for i := range n {
+			if err := r.checkChild(token{kind: tokenIndex, index: int32(i)}, rest); err != nil {
 				return err
 			}
+			rest = msgpack.SkipTrusted(rest)
+		}
+	case msgpack.TypeMap:
+		n, rest, _ := msgpack.ReadMapLen(b)
+		for range n {
+			value := msgpack.SkipTrusted(rest)
+			if msgpack.TypeOf(rest[0]) == msgpack.TypeStr {
+				if err := r.checkChild(token{kind: tokenKey, key: msgpack.RawTrusted(rest)}, value); err != nil {
+					return err
+				}
+			}
+			rest = msgpack.SkipTrusted(value)
 		}
 	}
 	return nil
+}
+
+func (r *pathRule) checkChild(t token, v []byte) error {
+	c := r.child(t)
+	if c == nil {
+		return nil
+	}
+	if bit := kindBit(v); bit&c.kind.mask() == 0 && !(bit == bitNil && c.leaf && c.nullable) {
+		return errcode.Newf(errcode.Code(23), "Tuple field %s type does not match one required by operation: expected %s",
+			c.name, c.kind)
+	}
+	return c.checkTypes(v)
+}
+
+// checkLeaves finds a required value within the fields of a tuple that is not there.
+func (f *Format) checkLeaves(tup []byte) error {
+	for i := range f.leaves {
+		l := &f.leaves[i]
+		if l.rule.nullable {
+			continue
+		}
+		c := newCursor(tup)
+		v := c.at(l.field)
+		for at := 0; v != nil && at < len(l.path); at++ {
+			v = l.path[at].child(v)
+		}
+		if v == nil {
+			return errcode.New(errcode.FieldMissing, l.rule.name)
+		}
+	}
+	return nil
+}
+
+// isDoubleWithin tells whether an index part declares what the rest of a path leads to, inside of a field, to be double.
+func (f *Format) isDoubleWithin(field int, path pathLexer) bool {
+	if f == nil || f.paths[field] == nil {
+		return false
+	}
+	r := f.paths[field]
+	for path.pos < len(path.src) && r != nil {
+		t, _ := path.next()
+		r = r.child(t)
+	}
+	return r != nil && r.kind == Double
 }

@@ -294,7 +294,10 @@ func TestUpdateManyOperations(t *testing.T) {
 func FuzzUpdate(f *testing.F) {
 	for _, s := range [][2]string{{"9301a36f6e650a", "9193a12b0205"}, {"92010a", "9193a13da45b325d2e01"},
 		{"920181a16101", "9193a123a55b325d2e6101"}, {"9201a3616263", "9195a13a01ff01a178"},
-		{"9201c7030102123c", "9193a12b01cb3fe0000000000000"}} {
+		{"9201c7030102123c", "9193a12b01cb3fe0000000000000"},
+		// integers as keys of a map, and paths that part in it
+		{"92018201820105020602820107", "9393a13daa5b325d5b315d5b315d0193a13daa5b325d5b315d5b325d0293a13da75b325d5b325d03"},
+		{"920182a16182a16201a16302a16493010203", "9393a13da75b325d2e612e620193a12ba75b325d2e612e630293a121a75b325d2e645b325d03"}} {
 		tup, _ := hex.DecodeString(s[0])
 		ops, _ := hex.DecodeString(s[1])
 		f.Add(tup, ops, 0)

@@ -25,6 +25,7 @@ type Part struct {
 	Path       string
 
 	ExcludeNull bool
+	OnNil       NilAction
 }
 
 // shape is the fast path that a key definition takes, decided once.

@@ -44,7 +44,6 @@ func (d *Field) parse(b []byte, i int) error {
 	if msgpack.TypeOf(b[0]) != msgpack.TypeMap {
 		return errcode.Newf(errcode.CreateSpace, "field %d is not map", i)
 	}
-	nullableAction := ""
 	n, b, _ := msgpack.ReadMapLen(b)
 	for range n {
 		key, rest, err := msgpack.ReadStr(b)
@@ -65,7 +64,7 @@ func (d *Field) parse(b []byte, i int) error {
 		case "is_nullable":
 			d.Nullable = o.boolean()
 		case "nullable_action":
-			nullableAction = o.enum()
+			d.OnNil = parseNilAction(o.enum())
 		case "collation":
 			d.Collation = o.unsigned()
 		}
@@ -74,11 +73,11 @@ func (d *Field) parse(b []byte, i int) error {
 		}
 		b = msgpack.SkipTrusted(rest)
 	}
-	return d.check(i, nullableAction)
+	return d.check(i)
 }
 
 // check refuses what makes no sense together.
-func (d *Field) check(i int, nullableAction string) error {
+func (d *Field) check(i int) error {
 	switch {
 	case d.Name == "":
 		return errcode.Newf(errcode.CreateSpace, "field %d name is not specified", i)
@@ -89,21 +88,13 @@ func (d *Field) check(i int, nullableAction string) error {
 	case d.Collation != 0 && d.Type != String && d.Type != Scalar && d.Type != Any:
 		return errcode.Newf(errcode.CreateSpace, "collation is reasonable only for string, scalar and any fields")
 	}
-	switch nullableAction {
-	case "", "default":
-		return nil
-	case "none":
-		if d.Nullable {
-			return nil
-		}
-	case "abort", "rollback", "fail", "ignore", "replace":
-		if !d.Nullable {
-			return nil
-		}
-	default:
+	if d.OnNil == nilUnknown {
 		return errcode.Newf(errcode.CreateSpace, "field %d has unknown field on conflict nullable action", i)
 	}
-	return errcode.Newf(errcode.CreateSpace, "field %d has conflicting nullability and nullable action properties", i)
+	if !d.OnNil.agrees(d.Nullable) {
+		return errcode.Newf(errcode.CreateSpace, "field %d has conflicting nullability and nullable action properties", i)
+	}
+	return nil
 }
 
 // option is one pair of an options map; bad says what is wrong with the value.
@@ -254,7 +245,7 @@ func (p *Part) parseMap(b []byte, i int) error {
 	if msgpack.TypeOf(b[0]) != msgpack.TypeMap {
 		return wrong("index part is expected to be a map")
 	}
-	typeName, nullableAction := "", ""
+	typeName, order := "", "asc"
 	n, b, _ := msgpack.ReadMapLen(b)
 	for range n {
 		key, rest, err := msgpack.ReadStr(b)
@@ -270,7 +261,7 @@ func (p *Part) parseMap(b []byte, i int) error {
 		case "is_nullable":
 			p.Nullable = o.boolean()
 		case "nullable_action":
-			nullableAction = o.enum()
+			p.OnNil = parseNilAction(o.enum())
 		case "collation":
 			p.Collation = o.unsigned()
 		case "path":
@@ -278,7 +269,7 @@ func (p *Part) parseMap(b []byte, i int) error {
 		case "exclude_null":
 			p.ExcludeNull = o.boolean()
 		case "sort_order":
-			p.Descending = strings.EqualFold(o.enum(), "desc")
+			order = strings.ToLower(o.enum())
 		default:
 			return wrong("unexpected option '" + o.key + "'")
 		}
@@ -293,10 +284,12 @@ func (p *Part) parseMap(b []byte, i int) error {
 		return wrong("index part: unknown field type")
 	case p.Collation != 0 && t != String && t != Scalar:
 		return wrong("collation is reasonable only for string and scalar parts")
-	case p.Nullable && nullableAction != "" && nullableAction != "none" && nullableAction != "default":
+	case !p.OnNil.agrees(p.Nullable):
 		return wrong("index part: conflicting nullability and nullable action properties")
+	case order != "asc" && order != "desc":
+		return wrong("index part: unknown sort order")
 	}
-	p.Type = t
+	p.Type, p.Descending = t, order == "desc"
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -85,17 +86,22 @@ type run struct {
 	first int32
 	n     int32
 	state change
-	paths []byte // JSON paths applied within, separated by zero bytes
+	tree  *branch // what operations have done inside of the field, nil if nothing
 }
 
-// updater holds the new tuple as a list of runs, so that shifting fields moves no bytes. There are at most twice as
-// many runs as operations.
-type updater struct {
-	tup     []byte
-	offsets []uint32 // where each field of tup begins, and where the last ends
+// list holds an array that is being changed as a list of runs, so that shifting elements moves no bytes. There are at most
+// twice as many runs as operations.
+type list struct {
+	tup     []byte   // the array before
+	offsets []uint32 // where each element of tup begins, and where the last ends
 	runs    []run
+	count   int // elements now
+}
+
+// updater is the list of the tuple's fields, with what all operations of one request share.
+type updater struct {
+	list
 	scratch []byte // results of computations
-	count   int    // fields now
 	format  *Format
 	upsert  bool // operations that fail are left out
 }
@@ -104,7 +110,8 @@ func (u *updater) update(dst, tup, ops []byte, indexBase int, f *Format) ([]byte
 	if err := CheckOps(ops, indexBase, f); err != nil {
 		return dst, err
 	}
-	u.open(tup, f)
+	u.open(tup)
+	u.format = f
 	defer u.reset()
 	n, b := msgpack.ArrayLenTrusted(ops)
 	for i := range n {
@@ -117,23 +124,23 @@ func (u *updater) update(dst, tup, ops []byte, indexBase int, f *Format) ([]byte
 			return dst, err
 		}
 	}
-	return u.close(dst), nil
+	return u.close(dst, f), nil
 }
 
-func (u *updater) open(tup []byte, f *Format) {
+func (l *list) open(tup []byte) {
 	n, b := msgpack.ArrayLenTrusted(tup)
-	u.tup, u.format, u.count = tup, f, n
-	if n+1 > cap(u.offsets) {
-		u.offsets = make([]uint32, 0, n+8)
+	l.tup, l.count = tup, n
+	if n+1 > cap(l.offsets) {
+		l.offsets = make([]uint32, 0, n+8)
 	}
 	at := len(tup) - len(b)
 	for range n {
-		u.offsets = append(u.offsets, uint32(at))
+		l.offsets = append(l.offsets, uint32(at))
 		at += msgpack.SizeTrusted(tup[at:])
 	}
-	u.offsets = append(u.offsets, uint32(at))
+	l.offsets = append(l.offsets, uint32(at))
 	if n > 0 {
-		u.runs = append(u.runs, run{n: int32(n)})
+		l.runs = append(l.runs, run{n: int32(n)})
 	}
 }
 
@@ -143,23 +150,25 @@ const keepMax = 1024
 // reset forgets the update and keeps working memory of an ordinary size.
 func (u *updater) reset() {
 	clear(u.runs)
-	*u = updater{offsets: u.offsets[:0], runs: u.runs[:0], scratch: u.scratch[:0]}
+	*u = updater{list: list{offsets: u.offsets[:0], runs: u.runs[:0]}, scratch: u.scratch[:0]}
 	if cap(u.offsets) > keepMax || cap(u.runs) > keepMax || cap(u.scratch) > keepMax {
 		*u = updater{}
 	}
 }
 
-// close appends the finished tuple. A field declared double gets eight-byte floats even from computations that
-// would fit into four.
-func (u *updater) close(dst []byte) []byte {
-	dst = msgpack.AppendArrayHeader(dst, u.count)
+// close appends the finished array. A field that the format declares double gets eight-byte floats even from computations
+// that would fit into four.
+func (l *list) close(dst []byte, f *Format) []byte {
+	dst = msgpack.AppendArrayHeader(dst, l.count)
 	at := 0
-	for i := range u.runs {
-		r := &u.runs[i]
+	for i := range l.runs {
+		r := &l.runs[i]
 		switch {
+		case r.tree != nil:
+			dst = r.tree.close(dst)
 		case r.data == nil:
-			dst = append(dst, u.old(r)...)
-		case r.state == changeNumber && r.data[0] == 0xca && u.format.isDouble(at):
+			dst = append(dst, l.old(r)...)
+		case r.state == changeNumber && r.data[0] == 0xca && f.isDouble(at):
 			dst = msgpack.AppendFloat64(dst, msgpack.FloatTrusted(r.data))
 		default:
 			dst = append(dst, r.data...)
@@ -173,39 +182,39 @@ func (f *Format) isDouble(i int) bool {
 	return f != nil && i < len(f.rules) && f.rules[i].kind == Double
 }
 
-func (u *updater) old(r *run) []byte { return u.tup[u.offsets[r.first]:u.offsets[r.first+r.n]] }
+func (l *list) old(r *run) []byte { return l.tup[l.offsets[r.first]:l.offsets[r.first+r.n]] }
 
 // bytes returns the present bytes of a single field.
-func (u *updater) bytes(r *run) []byte {
+func (l *list) bytes(r *run) []byte {
 	if r.data == nil {
-		return u.old(r)
+		return l.old(r)
 	}
 	return r.data
 }
 
 // cut makes field i (at most count) the first of a run and returns the run's index.
-func (u *updater) cut(i int) int {
-	for j := range u.runs {
-		r := &u.runs[j]
+func (l *list) cut(i int) int {
+	for j := range l.runs {
+		r := &l.runs[j]
 		if i == 0 {
 			return j
 		}
 		if i < int(r.n) {
 			right := run{first: r.first + int32(i), n: r.n - int32(i)}
 			r.n = int32(i)
-			u.runs = slices.Insert(u.runs, j+1, right)
+			l.runs = slices.Insert(l.runs, j+1, right)
 			return j + 1
 		}
 		i -= int(r.n)
 	}
-	return len(u.runs)
+	return len(l.runs)
 }
 
 // isolate makes field i a run of its own.
-func (u *updater) isolate(i int) *run {
-	j := u.cut(i)
-	u.cut(i + 1)
-	return &u.runs[j]
+func (l *list) isolate(i int) *run {
+	j := l.cut(i)
+	l.cut(i + 1)
+	return &l.runs[j]
 }
 
 // adjust turns a negative field number into one from the start and checks that it is below count.
@@ -221,61 +230,97 @@ func (op *operation) adjust(count int) error {
 }
 
 func (u *updater) apply(op *operation) error {
-	if op.nested() {
-		return u.applyInside(op)
+	if !op.nested() {
+		return u.list.apply(u, op)
 	}
+	if err := op.adjust(u.count); err != nil {
+		return err
+	}
+	l := pathLexer{src: op.path, pos: op.after, seen: utf8.RuneCount(op.path[:op.after])}
+	op.wide = u.format.isDoubleWithin(int(op.field), l)
+	return u.list.applyInside(u, op, l)
+}
+
+// apply applies an operation on the element op.field.
+func (l *list) apply(u *updater, op *operation) error {
 	switch op.code {
 	case '=':
-		if int(op.field) >= u.count {
-			return u.applyInsert(op)
+		if int(op.field) >= l.count {
+			return l.applyInsert(op)
 		}
-		if err := op.adjust(u.count); err != nil {
+		if err := op.adjust(l.count); err != nil {
 			return err
 		}
-		r := u.isolate(int(op.field))
+		r := l.isolate(int(op.field))
 		*r = run{data: op.value, n: 1, state: changeSet}
 		return nil
 	case '!':
-		return u.applyInsert(op)
+		return l.applyInsert(op)
 	case '#':
-		return u.applyDelete(op)
+		return l.applyDelete(op)
 	}
-	if err := op.adjust(u.count); err != nil {
+	if err := op.adjust(l.count); err != nil {
 		return err
 	}
-	r := u.isolate(int(op.field))
+	r := l.isolate(int(op.field))
 	if r.state != changeNone {
 		return op.errDouble()
 	}
-	at := len(u.scratch)
-	out, err := op.compute(u.scratch, u.bytes(r))
+	data, err := u.compute(op, l.bytes(r))
 	if err != nil {
 		return err
 	}
+	*r = run{data: data, n: 1, state: changeNumber}
+	return nil
+}
+
+// compute returns the result of an operation that works on the old value.
+func (u *updater) compute(op *operation, old []byte) ([]byte, error) {
+	at := len(u.scratch)
+	out, err := op.compute(u.scratch, old)
+	if err != nil {
+		return nil, err
+	}
 	u.scratch = out
-	*r = run{data: out[at:len(out):len(out)], n: 1, state: changeNumber}
+	return out[at:len(out):len(out)], nil
+}
+
+func (l *list) applyInsert(op *operation) error {
+	if err := op.adjust(l.count + 1); err != nil {
+		return err
+	}
+	l.runs = slices.Insert(l.runs, l.cut(int(op.field)), run{data: op.value, n: 1})
+	l.count++
 	return nil
 }
 
-func (u *updater) applyInsert(op *operation) error {
-	if err := op.adjust(u.count + 1); err != nil {
+func (l *list) applyDelete(op *operation) error {
+	if err := op.adjust(l.count); err != nil {
 		return err
 	}
-	u.runs = slices.Insert(u.runs, u.cut(int(op.field)), run{data: op.value, n: 1})
-	u.count++
+	n := int(min(op.uint, uint64(l.count-int(op.field))))
+	from := l.cut(int(op.field))
+	to := l.cut(int(op.field) + n)
+	l.runs = slices.Delete(l.runs, from, to)
+	l.count -= n
 	return nil
 }
 
-func (u *updater) applyDelete(op *operation) error {
-	if err := op.adjust(u.count); err != nil {
-		return err
+// applyInside applies an operation on a part of the element op.field, which is there; at begins the rest of the path.
+func (l *list) applyInside(u *updater, op *operation, at pathLexer) error {
+	r := l.isolate(int(op.field))
+	if r.state == changeNone && r.tree == nil {
+		n := &branch{data: l.bytes(r)}
+		if err := n.apply(u, op, at); err != nil {
+			return err
+		}
+		*r = run{data: r.data, first: r.first, n: 1, state: changeInside, tree: n}
+		return nil
 	}
-	n := int(min(op.uint, uint64(u.count-int(op.field))))
-	from := u.cut(int(op.field))
-	to := u.cut(int(op.field) + n)
-	u.runs = slices.Delete(u.runs, from, to)
-	u.count -= n
-	return nil
+	if r.tree == nil {
+		r.tree = &branch{kind: branchSet, data: l.bytes(r)}
+	}
+	return r.tree.apply(u, op, at)
 }
 
 // operation is one decoded operation.
@@ -287,6 +332,7 @@ type operation struct {
 	value []byte // argument of = and !, paste of :
 	arg   number // argument of + and -
 	uint  uint64 // argument of & | ^ #
+	wide  bool   // a float is written in eight bytes
 	// of a splice
 	offset, cut int64
 }

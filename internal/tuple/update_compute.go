@@ -95,7 +95,7 @@ func (op *operation) addFloats(dst []byte, a number) []byte {
 	} else {
 		c -= op.arg.float()
 	}
-	if f := float32(c); float64(f) == c && !math.IsInf(c, 0) {
+	if f := float32(c); float64(f) == c && !math.IsInf(c, 0) && !op.wide {
 		return msgpack.AppendFloat32(dst, f)
 	}
 	return msgpack.AppendFloat64(dst, c)

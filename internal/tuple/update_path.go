@@ -155,45 +155,8 @@ type place struct {
 	found      bool
 }
 
-// applyInside applies an operation whose path goes on behind the field.
-func (u *updater) applyInside(op *operation) error {
-	if err := op.adjust(u.count); err != nil {
-		return err
-	}
-	r := u.isolate(int(op.field))
-	rest := op.path[op.after:]
-	if r.state == changeNumber || seenPath(r.paths, rest) {
-		return op.errDouble()
-	}
-	old := u.bytes(r)
-	p, err := op.locate(old)
-	if err != nil {
-		return err
-	}
-	out, err := op.rewrite(old, p)
-	if err != nil {
-		return err
-	}
-	paths := append(append(r.paths, rest...), 0)
-	*r = run{data: out, n: 1, state: changeInside, paths: paths}
-	return nil
-}
-
-// seenPath reports whether path is in the zero-separated list.
-func seenPath(paths, path []byte) bool {
-	for len(paths) > 0 {
-		i := bytes.IndexByte(paths, 0)
-		if bytes.Equal(paths[:i], path) {
-			return true
-		}
-		paths = paths[i+1:]
-	}
-	return false
-}
-
-// locate follows the path through v. Only the last step of = and ! may lead to something that is not there yet.
-func (op *operation) locate(v []byte) (p place, err error) {
-	l := pathLexer{src: op.path, pos: op.after, seen: utf8.RuneCount(op.path[:op.after])}
+// locate follows the rest of the path through v. Only the last step of = and ! may lead to something that is not there yet.
+func (op *operation) locate(v []byte, l pathLexer) (p place, err error) {
 	p.end, p.found = len(v), true
 	for {
 		t, at := l.next()

@@ -98,8 +98,8 @@ func (g *generator) spaceRow(s *space) []byte {
 		fields[5] = packJSON(pick(r, []string{`{"temporary":true}`, `{"temporary":1}`, `{"nope":1}`, `{"temporary":false}`, `{"is_sync":false}`, `{"view":true}`, `{"sql":1}`,
 			`{"group_id":0}`, `{"group_id":7}`, `{"group_id":-1}`, `{"view":false}`, `{"sql":1}`, `[]`, `[1]`}))
 	}
-	if chance(r, 2) {
-		fields[r.IntN(7)] = g.appendAny(nil)
+	if chance(r, 2) { // ids below 512 are left out: we keep them for spaces of our own
+		fields[1+r.IntN(6)] = g.appendAny(nil)
 	}
 	b := msgpack.AppendArrayHeader(nil, n)
 	for _, f := range fields[:n] {
@@ -117,7 +117,8 @@ func (g *generator) formatRow(fields []field) []byte {
 				`{"name":"f9","is_nullable":1}`, `{"name":"f9","nullable_action":"none"}`, `{"name":"f9","nullable_action":"nope"}`, `{"name":"f9","x":1}`,
 				`{"name":"f9","is_nullable":true,"nullable_action":"none"}`, `{"name":"f9","collation":2}`, `{"name":"f9","collation":"x"}`, `{"name":"f9","type":"str"}`,
 				`{"name":"f9","type":"*"}`, `{"name":"f9","type":"UNSIGNED"}`, `{"name":"f9","type":"string","collation":3}`, `{"name":"f9","type":"unsigned","collation":3}`,
-				`{"name":"f9","type":"any","is_nullable":true,"nullable_action":"abort"}`}))...)
+				`{"name":"f9","type":"any","is_nullable":true,"nullable_action":"abort"}`,
+				`{"name":"f9","type":"string","nullable_action":"abort"}`, `{"name":"f9","type":"string","nullable_action":"default"}`}))...)
 			continue
 		}
 		n := 2
@@ -136,8 +137,17 @@ func (g *generator) formatRow(fields []field) []byte {
 
 var partKinds = []string{"unsigned", "unsigned", "integer", "number", "double", "string", "string", "boolean", "varbinary", "scalar", "decimal", "uuid"}
 
-// hashKinds are those that a hash is made of: in 2.6 a hash does not find a decimal by an equal number.
+// hashKinds are those that a hash is made of: in 2.6 a hash does not find a decimal by an equal number, nor a key of two
+// paths by an equal one.
 var hashKinds = []string{"unsigned", "integer", "double", "string", "boolean", "varbinary", "uuid"}
+
+// mapPaths and arrayPaths are what index parts with a path look at.
+var (
+	mapPaths   = []string{"a", "b", "c.d", "c.e", `["a"]`, "c.f[1]"}
+	arrayPaths = []string{"[1]", "[2]", "[3].a", "[4][1]"}
+	// nullablePaths are those that always may be nil: 2.6 believes the last of several parts and ends itself.
+	nullablePaths = []string{"b", "c.e", "[2]", "[4][1]"}
+)
 
 // tameKinds are those that a space which may hold NaN is indexed by.
 var tameKinds = []string{"string", "boolean", "varbinary", "uuid"}
@@ -177,6 +187,13 @@ func (g *generator) part(s *space, ix *index, at int) part {
 	if chance(r, 2) {
 		p.nullable = !p.nullable
 	}
+	if (kind == "any" || kind == "array" || kind == "map") && !ix.hash && chance(r, 35) {
+		p.path = pick(r, mapPaths)
+		if kind == "array" || kind == "any" && chance(r, 30) {
+			p.path = pick(r, arrayPaths)
+		}
+		p.nullable = slices.Contains(nullablePaths, p.path)
+	}
 	p.kind = kind
 	if kind == "any" || kind == "array" || kind == "map" || chance(r, 4) {
 		p.kind = pick(r, partKinds)
@@ -186,6 +203,9 @@ func (g *generator) part(s *space, ix *index, at int) part {
 	}
 	if isFar(s.id) && p.kind == "decimal" {
 		p.kind = "double"
+	}
+	if p.kind == "string" && chance(r, 25) || p.kind == "scalar" && chance(r, 10) || chance(r, 1) {
+		p.collation = 1 + r.IntN(3)
 	}
 	if isWild(s.id) && !slices.Contains(tameKinds, p.kind) {
 		p.kind = pick(r, tameKinds)
@@ -219,7 +239,7 @@ func (g *generator) indexRow(s *space, ix *index) []byte {
 		fields[4] = packJSON(pick(r, []string{`{"unique":1}`, `{"nope":1}`, `{"unique":"true"}`, `[]`, `{"unique":true,"sql":1}`, `{"dimension":2,"unique":true}`,
 			`{"lsn":5,"unique":true}`, `{"distance":"x"}`, `{"bloom_fpr":2}`, `{"page_size":"a"}`, `{"range_size":1,"unique":true}`, `{"run_size_ratio":0.5}`}))
 	}
-	if at := r.IntN(6); chance(r, 2) && (at != 3 || !ix.nullable()) {
+	if at := r.IntN(5); chance(r, 2) && (at != 3 || !ix.nullable()) { // of no parts at all 2.6 reads one
 		fields[at] = g.appendAny(nil)
 	}
 	b := msgpack.AppendArrayHeader(nil, n)
@@ -233,7 +253,7 @@ func (g *generator) partsRow(s uint32, parts []part) []byte {
 	r := g.rand
 	plain := chance(r, 50)
 	for _, p := range parts {
-		plain = plain && !p.nullable && p.path == ""
+		plain = plain && !p.nullable && p.path == "" && p.collation == 0
 	}
 	b := msgpack.AppendArrayHeader(nil, len(parts))
 	for _, p := range parts {
@@ -243,17 +263,31 @@ func (g *generator) partsRow(s uint32, parts []part) []byte {
 		case plain:
 			b = msgpack.AppendStr(msgpack.AppendUint(msgpack.AppendArrayHeader(b, 2), uint64(p.field)), p.kind)
 		default:
-			n := 2
-			if p.nullable {
-				n++
-			}
-			b = msgpack.AppendMapHeader(b, n)
-			b = msgpack.AppendUint(msgpack.AppendStr(b, "field"), uint64(p.field))
-			b = msgpack.AppendStr(msgpack.AppendStr(b, "type"), p.kind)
-			if p.nullable {
-				b = msgpack.AppendBool(msgpack.AppendStr(b, "is_nullable"), true)
-			}
+			b = p.encode(b)
 		}
+	}
+	return b
+}
+
+// encode appends the part as a map.
+func (p *part) encode(b []byte) []byte {
+	n := 2
+	for _, set := range []bool{p.nullable, p.path != "", p.collation != 0} {
+		if set {
+			n++
+		}
+	}
+	b = msgpack.AppendMapHeader(b, n)
+	b = msgpack.AppendUint(msgpack.AppendStr(b, "field"), uint64(p.field))
+	b = msgpack.AppendStr(msgpack.AppendStr(b, "type"), p.kind)
+	if p.nullable {
+		b = msgpack.AppendBool(msgpack.AppendStr(b, "is_nullable"), true)
+	}
+	if p.path != "" {
+		b = msgpack.AppendStr(msgpack.AppendStr(b, "path"), p.path)
+	}
+	if p.collation != 0 {
+		b = msgpack.AppendUint(msgpack.AppendStr(b, "collation"), uint64(p.collation))
 	}
 	return b
 }
@@ -262,8 +296,10 @@ var badParts = []string{`[]`, `[0]`, `["0","unsigned"]`, `[0,1]`, `[0,"nope"]`, 
 	`{"field":0,"type":"nope"}`, `{"field":0,"type":"unsigned","nope":1}`, `{"field":0,"type":"unsigned","is_nullable":1}`, `{"field":0,"type":"unsigned","collation":2}`,
 	`{"field":0,"type":"string","collation":999}`, `{"field":0,"type":"string","collation":"x"}`, `{"field":40000,"type":"unsigned"}`, `[40000,"unsigned"]`, `[0,"uint"]`,
 	`[0,"STR"]`, `[0,"array"]`, `[0,"any"]`, `[0,"map"]`, `{"field":1,"type":"string","is_nullable":true,"nullable_action":"none"}`,
-	`{"field":1,"type":"string","nullable_action":"abort"}`, `{"field":1,"type":"string","nullable_action":"nope"}`, `{"field":4294967296,"type":"string"}`, `1`, `null`,
-	`{"field":0,"type":"string","path":1}`}
+	`{"field":1,"type":"string","nullable_action":"abort"}`, `{"field":1,"type":"string","nullable_action":"ignore"}`, `{"field":1,"type":"string","sort_order":"asc"}`,
+	`{"field":1,"type":"string","sort_order":"nope"}`, `{"field":1,"type":"string","sort_order":1}`, `{"field":4294967296,"type":"string"}`, `1`, `null`,
+	`{"field":0,"type":"string","path":1}`,
+	`{"field":1,"type":"string","path":"["}`, `{"field":1,"type":"string","path":""}`, `{"field":1,"type":"string","path":"a..b"}`, `{"field":1,"type":"string","path":"[0]"}`}
 
 // ddl makes a change of the dictionary about an existing space.
 func (g *generator) ddl(s *space) []request {
@@ -282,7 +318,7 @@ func (g *generator) ddl(s *space) []request {
 	case 7, 8:
 		return []request{g.alterSpace(s)}
 	case 9:
-		ops := pick(r, []string{`[["=",2,"zeta"]]`, `[["=",2,"alpha"]]`, `[["=",4,3]]`, `[["=",4,0]]`, `[["=",6,[]]]`, `[["=",3,"vinyl2"]]`, `[["=",1,1]]`, `[["=",0,600]]`,
+		ops := pick(r, []string{`[["=",2,"zeta"]]`, `[["=",2,"alpha"]]`, `[["=",4,3]]`, `[["=",4,0]]`, `[["=",6,[]]]`, `[["=",3,"nope"]]`, `[["=",1,1]]`, `[["=",0,600]]`,
 			`[["=",5,{"temporary":true}]]`, `[["=",5,{}]]`, `[["=",1,77]]`, `[["=","name","zeta"]]`, `[["#",6,1]]`, `[["=","format",[{"name":"f1"}]]]`, `[["=",2,""]]`})
 		return []request{updateOf(spaceSpace, s.id, key, packJSON(ops))}
 	case 10, 11, 12:
@@ -312,14 +348,18 @@ func (g *generator) changeIndex(s *space) []request {
 			return g.dropSpace(s)
 		}
 	}
-	switch g.rand.IntN(4) {
-	case 0, 1:
+	if chance(g.rand, 50) {
 		return g.dropIndex(s)
-	case 2:
-		ix := g.indexDef(s, uint32(g.rand.IntN(4)))
+	}
+	id := uint32(g.rand.IntN(4))
+	if old := s.index(id); old != nil && old.hash { // an empty hash goes on with its old parts
+		return []request{updateOf(spaceIndex, s.id, packKey(uint64(s.id), uint64(id)), packJSON(`[["=",2,"renamed"]]`))}
+	}
+	if chance(g.rand, 50) {
+		ix := g.indexDef(s, id)
 		return []request{rowRequest(iproto.TypeReplace, spaceIndex, s.id, g.indexRow(s, &ix))}
 	}
-	return g.updateIndex(s)
+	return g.updateIndex(s, id)
 }
 
 func (g *generator) dropIndex(s *space) []request {
@@ -335,7 +375,7 @@ func (g *generator) dropIndex(s *space) []request {
 	return []request{deleteFrom(spaceIndex, s.id, 0, packKey(uint64(s.id), id))}
 }
 
-func (g *generator) updateIndex(s *space) []request {
+func (g *generator) updateIndex(s *space, id uint32) []request {
 	r := g.rand
 	ops := pick(r, []string{`[["=",2,"renamed"]]`, `[["=",2,"i0"]]`, `[["=",4,{"unique":true}]]`, `[["=",4,{"unique":false}]]`, `[["=",3,"tree"]]`, `[["=",1,3]]`,
 		`[["=",5,[[0,"unsigned"]]]]`, `[["=",5,[[1,"string"]]]]`, `[["=",5,[[0,"scalar"]]]]`, `[["=",0,513]]`, `[["#",5,1]]`,
@@ -343,7 +383,7 @@ func (g *generator) updateIndex(s *space) []request {
 	if isWild(s.id) {
 		ops = `[["=",2,"renamed"]]`
 	}
-	return []request{updateOf(spaceIndex, s.id, packKey(uint64(s.id), uint64(r.IntN(4))), packJSON(ops))}
+	return []request{updateOf(spaceIndex, s.id, packKey(uint64(s.id), uint64(id)), packJSON(ops))}
 }
 
 // alterSpace replaces the row of a space: another name, format or field count.

@@ -19,6 +19,10 @@ type generator struct {
 	// far allows floats that are not among the decimals, and no decimals: next to a decimal 2.6 takes such a float for zero or
 	// for whatever memory held.
 	far bool
+	// paths are the JSON paths of the operations that are being made.
+	paths []target
+	// alone tells that the operation that is being made has no others beside it, upsert that it is one of an UPSERT.
+	alone, upsert bool
 	// ddlPercent is how often a batch changes the dictionary.
 	ddlPercent int
 }
@@ -147,15 +151,15 @@ func (g *generator) byKey(s *space, m *bodyOf) {
 	if chance(r, 3) {
 		n = r.IntN(len(ix.parts) + 2)
 	}
-	m.add(iproto.KeyKey, g.key(s, ix, n))
+	m.add(iproto.KeyKey, g.key(s, ix, n, 85))
 }
 
-// key makes a key of n parts: half of them of a tuple that was seen.
-func (g *generator) key(s *space, ix *index, n int) []byte {
+// key makes a key of n parts, in so many percent of the cases of a tuple that was seen.
+func (g *generator) key(s *space, ix *index, n, seenPercent int) []byte {
 	r := g.rand
 	b := msgpack.AppendArrayHeader(nil, n)
 	var from []byte
-	if len(s.recent) > 0 && chance(r, 60) {
+	if len(s.recent) > 0 && chance(r, seenPercent) {
 		from = pick(r, s.recent)
 	}
 	for i := range n {
@@ -164,7 +168,7 @@ func (g *generator) key(s *space, ix *index, n int) []byte {
 			p = ix.parts[i]
 		}
 		switch {
-		case from != nil && p.path == "" && !chance(r, 8):
+		case from != nil && p.path == "" && !chance(r, 5):
 			v := tuple.FieldAt(from, p.field)
 			if v == nil {
 				v = []byte{0xc0}
@@ -191,7 +195,7 @@ func (g *generator) tuple(s *space) []byte {
 	}
 	switch c := r.IntN(100); {
 	case s.fieldCount != 0 && c < 96:
-		n = s.fieldCount
+		n = min(s.fieldCount, widthMax)
 	case c < 65:
 	case c < 85:
 		n += r.IntN(4)
@@ -228,8 +232,11 @@ func fieldOf(tup []byte, i int) []byte {
 // fieldValue appends a value for field i.
 func (g *generator) fieldValue(b []byte, s *space, i int) []byte {
 	kind, nullable := s.kindAt(i)
+	if parts := s.within(i); len(parts) > 0 && !chance(g.rand, 8) {
+		return g.appendAround(b, kind, parts)
+	}
 	switch {
-	case chance(g.rand, 100) && chance(g.rand, 2):
+	case chance(g.rand, 2):
 		return g.appendAny(b)
 	case nullable && chance(g.rand, 20), chance(g.rand, 1):
 		return msgpack.AppendNil(b)
@@ -277,7 +284,7 @@ func (g *generator) read(s *space) request {
 	if chance(r, 2) {
 		parts = len(ix.parts) + 1 + r.IntN(2)
 	}
-	m.add(iproto.KeyKey, g.key(s, ix, parts))
+	m.add(iproto.KeyKey, g.key(s, ix, parts, 60))
 	req.body = g.spoil(m.bytes())
 	g.relax(&req)
 	if req.countOnly && parts > 0 {

@@ -40,10 +40,11 @@ type index struct {
 }
 
 type part struct {
-	field    int
-	kind     string
-	nullable bool
-	path     string
+	field     int
+	kind      string
+	nullable  bool
+	path      string
+	collation int
 }
 
 // nullable tells whether a part may be nil.
@@ -89,6 +90,9 @@ func (s *space) kindAt(i int) (kind string, nullable bool) {
 			}
 			if p.path != "" {
 				kind = "map"
+				if p.path[0] == '[' {
+					kind = "array"
+				}
 				continue
 			}
 			nullable = nullable && p.nullable
@@ -100,6 +104,19 @@ func (s *space) kindAt(i int) (kind string, nullable bool) {
 	return kind, nullable
 }
 
+// within returns the index parts that lie inside of field i.
+func (s *space) within(i int) []part {
+	var parts []part
+	for _, ix := range s.indexes {
+		for _, p := range ix.parts {
+			if p.field == i && p.path != "" {
+				parts = append(parts, p)
+			}
+		}
+	}
+	return parts
+}
+
 // width is the number of fields that a tuple has at least, unless trailing ones may be missing.
 func (s *space) width() int {
 	n := len(s.fields)
@@ -108,8 +125,11 @@ func (s *space) width() int {
 			n = max(n, p.field+1)
 		}
 	}
-	return n
+	return min(n, widthMax)
 }
+
+// widthMax bounds the fields that tuples are given.
+const widthMax = 20
 
 // readModel makes the model of what the rows of _space and _index say, keeping what was remembered of spaces.
 func readModel(old map[uint32]*space, spaceRows, indexRows [][]byte) (map[uint32]*space, error) {
@@ -160,6 +180,7 @@ func readIndex(v []any) index {
 		case map[string]any:
 			d := part{field: number(p["field"]), kind: fullKind(fmt.Sprint(p["type"])), nullable: p["is_nullable"] == true}
 			d.path, _ = p["path"].(string)
+			d.collation = number(p["collation"])
 			ix.parts = append(ix.parts, d)
 		}
 	}

@@ -201,6 +201,8 @@ type pair struct {
 	reference, ours *client.Client
 	// restart starts both servers anew, nil if that is not wanted.
 	restart func() *pair
+	// revivals counts the restarts.
+	revivals int
 }
 
 // revive starts both servers anew if one of them is gone.
@@ -208,6 +210,7 @@ func (p *pair) revive() {
 	if p.restart != nil && (p.reference.Err() != nil || p.ours.Err() != nil) {
 		fresh := p.restart()
 		p.reference, p.ours = fresh.reference, fresh.ours
+		p.revivals++
 	}
 }
 

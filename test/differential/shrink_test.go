@@ -5,8 +5,11 @@ import (
 	"strings"
 )
 
-// replaysMax bounds the attempts to make a failure smaller.
-const replaysMax = 400
+// replaysMax bounds the attempts to make a failure smaller, revivalsMax those that a server does not survive.
+const (
+	replaysMax  = 400
+	revivalsMax = 40
+)
 
 // explain renders a difference, with the fewest operations before it that still show one.
 func (r *run) explain(d *difference) string {
@@ -80,8 +83,8 @@ func (r *run) shrink() ([]request, *difference) {
 			writes, best = own, d
 		}
 	}
-	for chunk := (len(writes) + 1) / 2; chunk >= 1 && replays < replaysMax; chunk /= 2 {
-		for at := 0; at < len(writes) && replays < replaysMax; {
+	for chunk := (len(writes) + 1) / 2; chunk >= 1 && replays < replaysMax && r.revivals < revivalsMax; chunk /= 2 {
+		for at := 0; at < len(writes) && replays < replaysMax && r.revivals < revivalsMax; {
 			rest := append(append([]request(nil), writes[:at]...), writes[min(at+chunk, len(writes)):]...)
 			if d := try(rest); d != nil {
 				writes, best = rest, d

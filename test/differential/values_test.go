@@ -26,18 +26,18 @@ var (
 	farFloats  = []float64{1e300, -1e300, math.MaxFloat64, math.SmallestNonzeroFloat64, math.MaxFloat32}
 	wildFloats = []float64{math.Inf(1), math.Inf(-1), math.NaN()}
 	strs       = []string{"", "a", "b", "c", "ab", "aa", "A", "B", "a\x00", "a\x00b", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghj", "é", "ж",
-		"\xff", "\x00", "10", "9", strings.Repeat("x", 31), strings.Repeat("x", 32), strings.Repeat("y", 300)}
+		"\xff", "\x00", "10", "9", "E", "e", "É", "Ё", "ё", "е", "ß", "ss", "SS", "a b", "a-b", "日本", "İ", "_", "a\u0301", "á", strings.Repeat("x", 31), strings.Repeat("x", 32), strings.Repeat("y", 300)}
 	bins = []string{"", "a", "b", "\x00", "\x00\x00", "\xff", "abcdefgh", "abcdefghi", strings.Repeat("z", 40)}
-	// decimals are payloads of extension 1: the scale, then digits and sign in half bytes. The wide ones are for fields that
-	// hold nothing but decimals: next to floats 2.6 sees the 15 first digits of the float alone, and has no total order.
+	// decimals are payloads of extension 1: the scale, then digits and sign in half bytes. The wide ones are not
+	// near any of the floats: of those 2.6 compares only the first 15 digits with a decimal, and has no total order.
 	decimals     = []string{"000c", "001c", "001d", "002c", "01015c", "01015d", "01010c", "02150c", "00123c", "000d", "011c", "0a000000000010c", "d0fd1c", "ff5c"}
-	wideDecimals = []string{
-		"009007199254740993c", "0018446744073709551615c", "0018446744073709551616c", "009223372036854775808d", "26000000000000000000000000000000000000001c",
-		"0099999999999999999999999999999999999999c"}
+	wideDecimals = []string{"0012345678901234567c", "0012345678901234568c", "02123456789012345625d", "0018446744073709551615c",
+		"00123456789012345678901234567890c", "0099999999999999999999999999999999999999c", "26000000000000000000000000000000000000001c"}
 	uuids = []string{"00000000000000000000000000000000", "00000000000000000000000000000001", "64d22e4dac924a23899ae59f34af5479",
 		"64d22e4dac924a23899ae59f34af5480", "ffffffffffffffffffffffffffffffff"}
-	arrays  = []string{"[]", "[1]", "[1,2,3]", `["a",null]`, `[[1,2],{"b":3}]`, `[{"c":1,"d":[5,6]}]`}
-	objects = []string{"{}", `{"a":1}`, `{"a":{"b":[1,2,{"c":3}]}}`, `{"a":[1,2],"b":"x"}`, `{"b":-1,"a":"abc"}`, `{"c":1.5,"a":18446744073709551615}`}
+	arrays  = []string{"[]", "[1]", "[1,2,3]", `["a",null]`, `[[1,2],{"b":3}]`, `[{"c":1,"d":[5,6]}]`, `[1,[2,[3,[4,"x"]]],{"a":1,"b":2,"c":3},5]`}
+	objects = []string{"{}", `{"a":1}`, `{"a":{"b":[1,2,{"c":3}]}}`, `{"a":[1,2],"b":"x"}`, `{"b":-1,"a":"abc"}`, `{"c":1.5,"a":18446744073709551615}`,
+		`{"a":1,"b":2,"c":3,"d":4,"e":[1,2,3],"f":{"a":1,"b":2,"c":3}}`, `{"a":{"a":1,"b":{"a":1,"b":2}},"b":[{"a":1},{"b":2}],"c":"str"}`}
 )
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -182,6 +182,47 @@ func (g *generator) appendOf(b []byte, kind string) []byte {
 		return g.appendDecimal(b) // a narrow one
 	}
 	return g.appendAny(b)
+}
+
+// appendAround appends a map or an array in which index parts find what they look for, mostly.
+func (g *generator) appendAround(b []byte, kind string, parts []part) []byte {
+	value := func(path string) []byte {
+		for _, p := range parts {
+			if strings.Trim(p.path, `["]`) == strings.Trim(path, `["]`) && !chance(g.rand, 6) {
+				if p.nullable && chance(g.rand, 25) {
+					return msgpack.AppendNil(nil)
+				}
+				return g.appendOf(nil, p.kind)
+			}
+		}
+		return g.appendAny(nil)
+	}
+	pair := func(b []byte, key string, value []byte) []byte { return append(msgpack.AppendStr(b, key), value...) }
+	list := func(b []byte, value []byte) []byte { return append(msgpack.AppendArrayHeader(b, 1), value...) }
+	if kind == "array" {
+		n := 4
+		if chance(g.rand, 10) {
+			n = g.rand.IntN(5)
+		}
+		values := [][]byte{value("[1]"), value("[2]"), pair(msgpack.AppendMapHeader(nil, 1), "a", value("[3].a")), list(nil, value("[4][1]"))}
+		b = msgpack.AppendArrayHeader(b, n)
+		for _, v := range values[:n] {
+			b = append(b, v...)
+		}
+		return b
+	}
+	c := pair(pair(pair(msgpack.AppendMapHeader(nil, 3), "d", value("c.d")), "e", value("c.e")), "f", list(nil, value("c.f[1]")))
+	pairs := [][]byte{pair(nil, "c", c), pair(nil, "a", value("a")), pair(nil, "b", value("b"))}
+	g.rand.Shuffle(3, func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
+	n := 3
+	if chance(g.rand, 10) {
+		n = g.rand.IntN(4)
+	}
+	b = msgpack.AppendMapHeader(b, n)
+	for _, p := range pairs[:n] {
+		b = append(b, p...)
+	}
+	return b
 }
 
 var scalarKinds = []string{"unsigned", "integer", "number", "string", "string", "varbinary", "boolean", "double", "decimal", "uuid"}
