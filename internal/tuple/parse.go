@@ -289,6 +289,9 @@ func (p *Part) parseMap(b []byte, i int) error {
 	case order != "asc" && order != "desc":
 		return wrong("index part: unknown sort order")
 	}
+	if _, err := parsePath(p.Path); errcode.Is(err, errcode.WrongIndexOptions) {
+		return wrong("invalid path")
+	}
 	p.Type, p.Descending = t, order == "desc"
 	return nil
 }

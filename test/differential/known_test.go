@@ -29,9 +29,6 @@ type knownDifference struct {
 // differ or end the other server, is told where it leaves it out.
 var knownDifferences = []knownDifference{
 	{"2.6 takes the low 32 bits of a limit or offset: 2^32 is no limit there but none at all", hasWideLimit},
-	{"2.6 takes the low 32 bits of an id; we refuse it", func(o *outcome) bool {
-		return o.ours.err != nil && o.ours.err.Code == errcode.InvalidMsgPack && o.hasWide(iproto.KeySpaceID, iproto.KeyIndexID, iproto.KeyIterator, iproto.KeyIndexBase)
-	}},
 	{"2.6 names a field that it has not read yet: its text shows whatever memory held", hasWideFieldNumber},
 	{"2.6 ends a text at a zero byte", func(o *outcome) bool {
 		return o.sameCode() && strings.ContainsAny(o.ours.err.Message, "\x00") &&

@@ -177,7 +177,7 @@ func (g *generator) deepField(s *space, tup []byte) int {
 	at := 0
 	for range 8 {
 		at = g.rand.IntN(s.width() + 2)
-		if v := fieldOf(tup, at); v != nil && len(v) > 1 && isTree(v) {
+		if v := fieldOf(tup, at); len(v) > 1 && isTree(v) {
 			break
 		}
 	}
