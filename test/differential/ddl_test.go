@@ -243,7 +243,7 @@ func (g *generator) indexRow(s *space, ix *index) []byte {
 		fields[4] = packJSON(pick(r, []string{`{"unique":1}`, `{"nope":1}`, `{"unique":"true"}`, `[]`, `{"unique":true,"sql":1}`, `{"dimension":2,"unique":true}`,
 			`{"lsn":5,"unique":true}`, `{"distance":"x"}`, `{"bloom_fpr":2}`, `{"page_size":"a"}`, `{"range_size":1,"unique":true}`, `{"run_size_ratio":0.5}`}))
 	}
-	if at := r.IntN(5); chance(r, 2) && (at != 3 || !ix.nullable()) { // of no parts at all 2.6 reads one
+	if at := 2 + r.IntN(3); chance(r, 2) && (at != 3 || !ix.nullable()) { // of no parts at all 2.6 reads one, and of ids 32 bits
 		fields[at] = g.appendAny(nil)
 	}
 	b := msgpack.AppendArrayHeader(nil, n)
@@ -449,5 +449,6 @@ func dropAll(id uint32, indexes []uint32) []request {
 	for i := len(indexes) - 1; i >= 0; i-- {
 		batch = append(batch, deleteFrom(spaceIndex, id, 0, packKey(uint64(id), uint64(indexes[i]))))
 	}
+	batch = append([]request{deleteFrom(spaceSpaceSequence, id, 0, packKey(uint64(id)))}, batch...)
 	return append(batch, deleteFrom(spaceTruncate, id, 0, packKey(uint64(id))), deleteFrom(spaceSpace, id, 0, packKey(uint64(id))))
 }

@@ -23,6 +23,8 @@ type generator struct {
 	paths []target
 	// alone tells that the operation that is being made has no others beside it, upsert that it is one of an UPSERT.
 	alone, upsert bool
+	// taking tells that the statement that is being made asks for the next value of a sequence.
+	taking bool
 	// ddlPercent is how often a batch changes the dictionary.
 	ddlPercent int
 }
@@ -213,6 +215,10 @@ func (g *generator) tuple(s *space) []byte {
 	}
 	b := msgpack.AppendArrayHeader(nil, n)
 	for i := range n {
+		if s.sequence && i == s.auto {
+			b = g.sequenceValue(b)
+			continue
+		}
 		if v := fieldOf(from, i); v != nil && !chance(r, 30) {
 			b = append(b, v...)
 			continue
@@ -340,7 +346,7 @@ func (g *generator) spoil(body []byte) []byte {
 		rest = rest[size:]
 	}
 	i := r.IntN(n)
-	switch r.IntN(8) {
+	switch r.IntN(10) {
 	case 0, 1, 2: // missing
 		pairs = append(pairs[:i:i], pairs[i+1:]...)
 	case 3: // twice
@@ -353,6 +359,10 @@ func (g *generator) spoil(body []byte) []byte {
 		return body[:1+r.IntN(len(body)-1)]
 	case 7: // in another order
 		r.Shuffle(len(pairs), func(i, j int) { pairs[i], pairs[j] = pairs[j], pairs[i] })
+	case 8: // no body, or something else
+		return pick(r, [][]byte{nil, {0x80}, {0x90}, {0xc0}, {0x01}, append(body, 0xc0), append(body, body...)})
+	case 9: // a key that is no number
+		pairs = append(pairs, packJSON(`["a",1]`)[1:])
 	}
 	out := msgpack.AppendMapHeader(nil, len(pairs))
 	for _, p := range pairs {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	vm "github.com/vmihailenco/msgpack/v5"
+
+	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
 const (
@@ -22,6 +24,9 @@ type space struct {
 	fieldCount int
 	fields     []field
 	indexes    []index
+	// sequence tells that one makes values for field auto.
+	sequence bool
+	auto     int
 	// recent holds tuples that the reference showed lately: their values make keys that meet something.
 	recent [][]byte
 }
@@ -185,6 +190,19 @@ func readIndex(v []any) index {
 		}
 	}
 	return ix
+}
+
+// firstUint reads the first field of a row, 0 if it is no small number.
+func firstUint(row []byte) uint32 {
+	_, b, err := msgpack.ReadArrayLen(row)
+	if err != nil {
+		return 0
+	}
+	v, _, err := msgpack.ReadUint(b)
+	if err != nil {
+		return 0
+	}
+	return uint32(v)
 }
 
 func list(v any) []any {
