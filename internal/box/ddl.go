@@ -260,7 +260,7 @@ func (e *Engine) prepareRebuild(sp *Space, def IndexDef) (func(), error) {
 			fresh = append(fresh, again)
 		}
 	}
-	if err := n.compileWith(def.ID); err != nil {
+	if err := n.compileChanged(sp, def.ID); err != nil {
 		return nil, err
 	}
 	for i, ix := range fresh {

@@ -333,8 +333,35 @@ func (e *Engine) addVirtual(s *Schema, v *VirtualSpace) error {
 // compile builds the format check from fields and key parts.
 func (s *Space) compile() error { return s.compileWith(0) }
 
-// compileWith is compile for a change of one index: unless that is the primary one it comes after all others, which
-// decides what an error names.
+// compileChanged is compile for a change of one index of old. As in Tarantool the primary index comes first and the
+// changed one last, which decides what an error names; but all keep their order if an old index is altered such that
+// tuples need another number of fields.
+func (s *Space) compileChanged(old *Space, changed uint32) error {
+	if old.Index(changed) != nil && s.fieldsNeeded() != old.fieldsNeeded() {
+		changed = 0
+	}
+	return s.compileWith(changed)
+}
+
+// fieldsNeeded is how many fields a tuple has at least.
+func (s *Space) fieldsNeeded() uint32 {
+	n := uint32(0)
+	for i, f := range s.Fields {
+		if !f.Nullable {
+			n = uint32(i) + 1
+		}
+	}
+	for _, ix := range s.Indexes {
+		for _, p := range ix.Def.Parts() {
+			if !p.Nullable {
+				n = max(n, p.Field+1)
+			}
+		}
+	}
+	return n
+}
+
+// compileWith is compile with one index after all others, unless that is the primary one.
 func (s *Space) compileWith(changed uint32) error {
 	keys := make([]*tuple.KeyDef, 0, len(s.Indexes))
 	for _, ix := range s.Indexes {

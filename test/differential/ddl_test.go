@@ -196,6 +196,9 @@ func (g *generator) part(s *space, ix *index, at int) part {
 		p.nullable = slices.Contains(nullablePaths, p.path)
 	}
 	p.kind = kind
+	if chance(r, 8) {
+		p.kind = pick(r, []string{"scalar", "number", "integer"}) // wider than the field, perhaps
+	}
 	if kind == "any" || kind == "array" || kind == "map" || chance(r, 4) {
 		p.kind = pick(r, partKinds)
 	}

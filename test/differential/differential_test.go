@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	opsWanted  = flag.Int("ops", 20_000, "operations to compare")
+	opsWanted  = flag.Int("ops", 100_000, "operations to compare")
 	seedFlag   = flag.Uint64("seed", 1, "seed of the operations")
 	epochFlag  = flag.Int("epoch", -1, "run this epoch of the seed only")
 	reportsMax = flag.Int("reports", 5, "different differences after which the test gives up")

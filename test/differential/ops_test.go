@@ -257,7 +257,7 @@ func (g *generator) opArgs(b []byte, s *space, name string, at int) []byte {
 		switch kind, _ := s.kindAt(at); {
 		case kind == "unsigned" || kind == "integer" || kind == "double":
 		case kind == "decimal" && chance(r, 70):
-			return g.appendDecimal(b)
+			return g.appendOf(b, kind)
 		default: // nothing that would bring a decimal near one of the floats
 			return msgpack.AppendInt(b, int64(r.IntN(16))-8)
 		}

@@ -148,7 +148,7 @@ func (g *generator) requests() []request {
 	if chance(r, g.ddlPercent) {
 		return g.ddl(s)
 	}
-	if chance(r, 2) {
+	if chance(r, 3) {
 		return g.sequences(s)
 	}
 	if s.sequence && chance(r, 30) {
