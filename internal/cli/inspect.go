@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,10 +26,13 @@ func (a *app) inspectCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Show a file of Lycosa or Tarantool, a row a JSON line",
-		Long: "Shows any file that Lycosa or Tarantool writes: snapshots and logs of both, snapshots of the\n" +
-			"catalog, identity, entrypoint and discovery files, the audit log, and copies of the cluster-wide configuration. A row is one\n" +
-			"line of JSON. Checksums are verified; damage is told with its place and ends with exit code 1.",
-		Example: "  lycosa inspect ./lycosa-data/data/00000000000000000042.snap",
+		Long: "Shows any file that Lycosa or Tarantool writes, also unfinished ones (.inprogress). Of Tarantool: snapshots, logs\n" +
+			"(.snap, .xlog) and the files of its engine vinyl (.vylog, .run, .index). Of Lycosa: snapshots with their checksums, log\n" +
+			"segments, snapshots of the catalog, identity, entrypoint and discovery, the audit log, copies of the cluster-wide\n" +
+			"configuration, lock, reserve, and the cookie without its secret. A row is one line of JSON. Checksums are verified;\n" +
+			"damage is told with its place and ends with exit code 1.",
+		Example: "  lycosa inspect ./lycosa-data/data/00000000000000000042.snap\n" +
+			"  lycosa inspect /var/lib/tarantool/512/0/00000000000000000004.run",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("inspect: give one file, as in lycosa inspect ./lycosa-data/identity")
@@ -73,9 +77,10 @@ func (a *app) inspectBy(path string, head []byte, out io.Writer) error {
 	if kind, ok := datadir.KindOf(head); ok {
 		return a.inspectSmall(path, kind, out)
 	}
-	switch {
-	case bytes.HasPrefix(head, []byte("SNAP\n")), bytes.HasPrefix(head, []byte("XLOG\n")), bytes.HasPrefix(head, []byte("VYLOG\n")):
+	if _, ok := snap.KindOf(head); ok {
 		return a.inspectTarantool(path, out)
+	}
+	switch base := strings.TrimSuffix(filepath.Base(path), datadir.InProgressSuffix); {
 	case bytes.HasPrefix(head, []byte("LYCRLOG\x00")):
 		group := "" // the first record of a segment says whose log it is
 		return wal.Dump(a.fs, path, func(r wal.DumpedRecord) error {
@@ -90,6 +95,14 @@ func (a *app) inspectBy(path string, head []byte, out io.Writer) error {
 		return a.inspectAudit(path, out)
 	case strings.HasSuffix(path, checksumSuffix):
 		return a.inspectChecksum(path, out)
+	case base == datadir.LockFile:
+		return a.inspectLock(path, out)
+	case base == datadir.CookieFile:
+		return a.inspectCookie(path, out)
+	case wal.IsRoom(filepath.Base(path)):
+		return a.inspectRoom(path, out)
+	case len(head) == 0:
+		return errors.New("the file is empty")
 	case isConfigCopy(path):
 		return a.inspectConfig(path, out)
 	}
@@ -118,94 +131,6 @@ func writeLine(out io.Writer, value any) error {
 	}
 	_, err = out.Write(append(line, '\n'))
 	return err
-}
-
-// rowLine is a row of a Tarantool file.
-type rowLine struct {
-	Type      uint32          `json:"type"`
-	Name      string          `json:"name,omitempty"`
-	ReplicaID uint32          `json:"replica_id"`
-	GroupID   uint32          `json:"group_id,omitempty"`
-	LSN       uint64          `json:"lsn"`
-	Timestamp float64         `json:"timestamp"`
-	SpaceID   uint32          `json:"space_id,omitempty"`
-	IndexID   *uint32         `json:"index_id,omitempty"`
-	Key       json.RawMessage `json:"key,omitempty"`
-	Tuple     json.RawMessage `json:"tuple,omitempty"`
-	Ops       json.RawMessage `json:"ops,omitempty"`
-	Body      json.RawMessage `json:"body,omitempty"`
-}
-
-func (a *app) inspectTarantool(path string, out io.Writer) error {
-	f, err := a.fs.OpenFile(path, 0, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r, err := snap.NewReader(f, snap.Limits{})
-	if err != nil {
-		return err
-	}
-	m := r.Meta()
-	err = writeLine(out, map[string]any{"kind": fmt.Sprint(m.Kind), "version": m.Version, "instance": m.Instance,
-		"vclock": m.VClock, "prev_vclock": m.PrevVClock, "extra": m.Extra})
-	for err == nil {
-		var row snap.Row
-		if row, err = r.Next(); err == nil {
-			err = writeRow(out, row)
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
-}
-
-func writeRow(out io.Writer, row snap.Row) error {
-	line := rowLine{Type: row.Type, Name: rowName(row.Type), ReplicaID: row.ReplicaID, GroupID: row.GroupID, LSN: row.LSN,
-		Timestamp: row.Timestamp, SpaceID: row.SpaceID}
-	if row.Key != nil {
-		line.IndexID = &row.IndexID
-	}
-	for _, v := range []struct {
-		to  *json.RawMessage
-		raw []byte
-	}{{&line.Key, row.Key}, {&line.Tuple, row.Tuple}, {&line.Ops, row.Ops}, {&line.Body, row.Body}} {
-		text, err := jsonOf(v.raw)
-		if err != nil {
-			return err
-		}
-		*v.to = text
-	}
-	return writeLine(out, line)
-}
-
-func rowName(rowType uint32) string {
-	switch rowType {
-	case snap.TypeInsert:
-		return "INSERT"
-	case snap.TypeReplace:
-		return "REPLACE"
-	case snap.TypeUpdate:
-		return "UPDATE"
-	case snap.TypeDelete:
-		return "DELETE"
-	case snap.TypeUpsert:
-		return "UPSERT"
-	case snap.TypeNop:
-		return "NOP"
-	case snap.TypeRaft:
-		return "RAFT"
-	}
-	return ""
-}
-
-// jsonOf renders raw MessagePack, nil as nothing.
-func jsonOf(raw []byte) (json.RawMessage, error) {
-	if raw == nil {
-		return nil, nil
-	}
-	return msgpack.ToJSON(nil, raw)
 }
 
 // entryLine is one entry of a log record. Data is JSON if it is one MessagePack value, hexadecimal digits otherwise.

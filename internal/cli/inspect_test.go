@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -148,5 +149,96 @@ func TestInspectConfigCopies(t *testing.T) {
 	}
 	if code, _, errs := inspected(t, alone); code != 1 || !strings.Contains(errs, "not a copy of the cluster-wide configuration") {
 		t.Errorf("any YAML file: code %d, %s", code, errs)
+	}
+}
+
+// TestInspectSmallFiles: what else lies in a data directory. The cookie's secret is never shown.
+func TestInspectSmallFiles(t *testing.T) {
+	secret := strings.Repeat("s3cr3t", 4)
+	for _, c := range []struct {
+		name, content, want string
+		code                int
+	}{
+		{"lock", "4711\n", `{"kind":"lock","pid":4711}`, 0},
+		{"lock", "nobody", "number of a process", 1},
+		{".cookie", secret + "\n", `{"bytes":25,"kind":"cookie","valid":true}`, 0},
+		{".cookie", "short", "16", 1},
+		{"reserve", string(make([]byte, 100_000)), `{"bytes":100000,"kind":"room"}`, 0},
+		{"reserve", string(make([]byte, 70_000)) + "x", "offset 70000", 1},
+		{"0000000000000002.rlog.inprogress", "\x00\x00", `{"bytes":2,"kind":"room"}`, 0},
+		{"1.snap", "", "empty", 1},
+		{"1.snap.inprogress", "SNAP\n0.13\n", "header", 1},
+		{"1.txt", "hello", "not a file that Lycosa or Tarantool writes", 1},
+	} {
+		path := filepath.Join(t.TempDir(), c.name)
+		if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, lines, errs := inspected(t, path)
+		shown := strings.Join(lines, "") + errs
+		if code != c.code || !strings.Contains(shown, c.want) || strings.Contains(shown, secret) {
+			t.Errorf("%s: code %d, %s", c.name, code, shown)
+		}
+	}
+}
+
+// TestInspectRows: transactions, decisions of a quorum and rows of vinyl, with the names of what they hold.
+func TestInspectRows(t *testing.T) {
+	for _, c := range []struct {
+		kind snap.Kind
+		row  snap.Row
+		want string
+	}{
+		{snap.KindXlog, snap.Row{Type: snap.TypeUpsert, LSN: 9, TSN: 1, HasTSN: true, Flags: 1, SpaceID: 512, Tuple: []byte{0x91, 1}, Ops: []byte{0x90}},
+			`{"type":9,"name":"UPSERT","replica_id":0,"lsn":9,"timestamp":0,"transaction":8,"commit":true,"flags":1,"space_id":512,"tuple":[1],"ops":[]}`},
+		{snap.KindXlog, snap.Row{Type: snap.TypeRollback, Body: []byte{0x82, 2, 1, 3, 7}}, `"name":"ROLLBACK","replica_id":0,"lsn":0,"timestamp":0,"body":{"replica_id":1,"lsn":7}`},
+		{snap.KindRun, snap.Row{Type: snap.TypeDelete, Key: []byte{0x91, 2}, TupleMeta: []byte{0x81, 1, 1}}, `"index_id":0,"key":[2],"tuple_meta":{"1":1}`},
+		{snap.KindIndex, snap.Row{Type: snap.TypePageInfo, Body: []byte{0x82, 2, 105, 77, 1}}, `"name":"PAGEINFO","replica_id":0,"lsn":0,"timestamp":0,"body":{"size":105,"77":1}`},
+		{snap.KindVylog, snap.Row{Type: snap.TypeInsert, Tuple: []byte{0x92, 5, 0x82, 2, 10, 16, 1}}, `"body":{"run_id":10,"dump_count":1},"record":"create_run"`},
+		{snap.KindVylog, snap.Row{Type: snap.TypeInsert, Tuple: []byte{0x92, 99, 0x80}}, `"record":"99"`},
+	} {
+		var out bytes.Buffer
+		if err := writeRow(&out, c.kind, c.row); err != nil || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s, %v; want %s", out.String(), err, c.want)
+		}
+	}
+	for _, bad := range [][]byte{{0x90}, {0x92, 0xa0, 0x80}, {0x92, 1, 2}, {0x92, 1}} {
+		if err := writeRow(&bytes.Buffer{}, snap.KindVylog, snap.Row{Tuple: bad}); err == nil {
+			t.Errorf("%x is a record of a vylog", bad)
+		}
+	}
+}
+
+// FuzzVylogRecord: what a foreign file says never makes more than a line.
+func FuzzVylogRecord(f *testing.F) {
+	f.Add([]byte{0x92, 5, 0x82, 2, 10, 16, 1})
+	f.Add([]byte{0x92, 5, 0xdf, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, tuple []byte) {
+		record, body, err := vylogRecord(tuple)
+		if err == nil && (record == "" || !json.Valid(body)) {
+			t.Errorf("%x: record %q, body %s", tuple, record, body)
+		}
+	})
+}
+
+// TestInspectOpenLog: a log that was not closed is no damage, one that ends inside a block is.
+func TestInspectOpenLog(t *testing.T) {
+	var b bytes.Buffer
+	w, err := snap.NewWriter(&b, snap.Meta{Kind: snap.KindXlog, Version: "test", Instance: testIdentity().InstanceUUID})
+	if err == nil {
+		err = w.WriteRow(snap.Row{Type: snap.TypeNop, LSN: 1})
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	path := filepath.Join(t.TempDir(), "0.xlog")
+	for cut, want := range map[int]int{0: 0, 1: 1} {
+		if err := errors.Join(err, os.WriteFile(path, b.Bytes()[:b.Len()-cut], 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		code, lines, errs := inspected(t, path)
+		if code != want || (code == 0) != strings.Contains(strings.Join(lines, ""), `"marker":false`) {
+			t.Errorf("%d bytes cut off: code %d, %v, %s", cut, code, lines, errs)
+		}
 	}
 }

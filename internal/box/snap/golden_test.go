@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -234,6 +235,46 @@ func TestEveryBit(t *testing.T) {
 		}
 		if err == io.EOF {
 			t.Errorf("bit %d of byte %d: nothing noticed", bit%8, bit/8)
+		}
+	}
+}
+
+// TestVinylFiles reads what Tarantool's engine vinyl wrote: headers without a clock, rows without a space.
+func TestVinylFiles(t *testing.T) {
+	want := []struct {
+		kind  Kind
+		types []uint32
+	}{
+		{KindVylog, slices.Repeat([]uint32{2}, 25)},
+		{KindRun, []uint32{3, 5, 3, TypeRowIndex}},
+		{KindIndex, []uint32{TypeRunInfo, TypePageInfo}},
+		{KindRun, []uint32{3, 2, 2, 2, 2, 2, TypeRowIndex}},
+		{KindIndex, []uint32{TypeRunInfo, TypePageInfo}},
+	}
+	files := goldenFiles(t, "testdata/vinyl.txt")
+	if len(files) != len(want) {
+		t.Fatalf("%d files, want %d", len(files), len(want))
+	}
+	for i, file := range files {
+		meta, rows := readAll(t, file)
+		var types []uint32
+		for _, row := range rows {
+			types = append(types, row.Type)
+			if isChange(row.Type) == (row.Tuple == nil && row.Key == nil) {
+				t.Errorf("file %d: row %+v", i, row)
+			}
+		}
+		if meta.Kind != want[i].kind || !slices.Equal(types, want[i].types) {
+			t.Errorf("file %d is %s with rows %v", i, meta.Kind, types)
+		}
+		if kind, ok := KindOf(file); !ok || kind != want[i].kind {
+			t.Errorf("file %d begins like %q", i, kind)
+		}
+		if (meta.VClock != nil) != (meta.Kind == KindVylog) {
+			t.Errorf("file %d has the clock %v", i, meta.VClock)
+		}
+		if _, err := NewWriter(io.Discard, meta); err == nil {
+			t.Errorf("file %d: a writer for %s", i, meta.Kind)
 		}
 	}
 }

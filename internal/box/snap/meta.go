@@ -55,7 +55,7 @@ func (m *Meta) Signature() uint64 {
 
 // appendTo appends the text of the header, or says what about it cannot be written.
 func (m *Meta) appendTo(dst []byte) ([]byte, error) {
-	if m.Kind != KindSnap && m.Kind != KindXlog {
+	if !m.Kind.writable() {
 		return nil, fmt.Errorf("snap: header: unknown file kind %q", string(m.Kind))
 	}
 	if m.Version == "" || !isHeaderText(m.Version) {
@@ -124,7 +124,7 @@ func parseMeta(text []byte) (Meta, int, error) {
 	switch {
 	case m.Instance == "":
 		return Meta{}, 0, fmt.Errorf("the header has no instance uuid")
-	case m.VClock == nil:
+	case m.VClock == nil && m.Kind.hasClock():
 		return Meta{}, 0, fmt.Errorf("the header has no vector clock")
 	}
 	return m, 0, nil
@@ -134,7 +134,7 @@ func (m *Meta) parseLine(lineNumber int, line string) error {
 	switch lineNumber {
 	case 0:
 		m.Kind = Kind(line)
-		if m.Kind != KindSnap && m.Kind != KindXlog {
+		if !m.Kind.known() {
 			return fmt.Errorf("unknown file kind %.20q", line)
 		}
 		return nil

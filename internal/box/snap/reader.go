@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -93,7 +94,7 @@ func (r *Reader) Next() (Row, error) {
 			return Row{}, r.err
 		}
 	}
-	rest, err := decodeRow(r.rest, &row)
+	rest, err := decodeRow(r.rest, &row, r.meta.Kind)
 	if err != nil {
 		at := r.payloadBytes - len(r.rest)
 		r.err = &Error{Offset: r.blockOffset, What: fmt.Sprintf("row at byte %d of the block: %v", at, err), Err: ErrCorrupt}
@@ -104,9 +105,12 @@ func (r *Reader) Next() (Row, error) {
 	return row, nil
 }
 
-// isMagicLine reports whether text begins like a file of a known kind.
+// isMagicLine reports whether text begins like a file of a known kind, or may do so when more of it is there.
 func isMagicLine(text []byte) bool {
-	return bytes.HasPrefix(text, []byte(KindSnap+"\n")) || bytes.HasPrefix(text, []byte(KindXlog+"\n"))
+	return slices.ContainsFunc(kinds[:], func(k Kind) bool {
+		line := []byte(k + "\n")
+		return bytes.HasPrefix(text, line) || bytes.HasPrefix(line, text)
+	})
 }
 
 func (r *Reader) readMeta() error {
@@ -115,7 +119,7 @@ func (r *Reader) readMeta() error {
 		line, err := r.in.ReadSlice('\n')
 		text = append(text, line...)
 		switch {
-		case len(text) >= 5 && !isMagicLine(text):
+		case !isMagicLine(text):
 			return &Error{Offset: 0, What: fmt.Sprintf("unknown file kind %.20q", text), Err: ErrCorrupt}
 		case len(text) > r.limits.MetaBytesMax:
 			return &Error{Offset: 0, What: fmt.Sprintf("the header is longer than %d bytes", r.limits.MetaBytesMax), Err: ErrLimit}

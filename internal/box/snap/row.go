@@ -189,8 +189,9 @@ func isArray(first byte) bool { return first&0xf0 == 0x90 || first == 0xdc || fi
 
 func isMap(first byte) bool { return first&0xf0 == 0x80 || first == 0xde || first == 0xdf }
 
-// decodeRow decodes the first row of b into row, whose slices will be parts of b.
-func decodeRow(b []byte, row *Row) (rest []byte, err error) {
+// decodeRow decodes the first row of b into row, whose slices will be parts of b. Only rows of snapshots and logs must
+// name their space.
+func decodeRow(b []byte, row *Row, kind Kind) (rest []byte, err error) {
 	*row = Row{}
 	rest, err = decodeRowHeader(b, row)
 	if err != nil {
@@ -200,7 +201,7 @@ func decodeRow(b []byte, row *Row) (rest []byte, err error) {
 	case row.Type == TypeNop:
 		return rest, nil
 	case isChange(row.Type):
-		rest, err = decodeRowBody(rest, row)
+		rest, err = decodeRowBody(rest, row, kind.writable())
 	default:
 		body := rest
 		if len(body) == 0 || !isMap(body[0]) {
@@ -286,7 +287,7 @@ func (r *Row) setHeader(key, value uint64) error {
 	return nil
 }
 
-func decodeRowBody(b []byte, row *Row) (rest []byte, err error) {
+func decodeRowBody(b []byte, row *Row, inSpace bool) (rest []byte, err error) {
 	n, b, err := msgpack.ReadMapLen(b)
 	if err != nil {
 		return nil, err
@@ -307,7 +308,7 @@ func decodeRowBody(b []byte, row *Row) (rest []byte, err error) {
 			return nil, fmt.Errorf("key %#02x: %w", key, err)
 		}
 	}
-	if seen&(1<<keySpaceID) == 0 {
+	if inSpace && seen&(1<<keySpaceID) == 0 {
 		return nil, errors.New("it has no space id")
 	}
 	return b, nil

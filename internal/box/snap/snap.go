@@ -1,22 +1,49 @@
-// Package snap reads and writes Tarantool's .snap and .xlog files on an io.Reader or io.Writer. Pure: it opens no file
-// and starts no goroutine. Which rows go into a snapshot, what the files are called and when they become visible is
+// Package snap reads and writes Tarantool's .snap and .xlog files on an io.Reader or io.Writer, and reads those of its
+// engine vinyl (.vylog, .run, .index). Pure: it opens no file and starts no goroutine. Which rows go into a snapshot, what the files are called and when they become visible is
 // decided by box/checkpoint; what the rows mean, by box and box/recovery.
 package snap
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // Kind is the first line of a file: what sort of file it is.
 type Kind string
 
-// The kinds of files that this package reads and writes.
+// The kinds of files that this package reads. It writes the first two.
 const (
 	KindSnap Kind = "SNAP"
 	KindXlog Kind = "XLOG"
+	// KindVylog is vinyl's log of what its files are, KindRun a sorted run of statements, KindIndex what describes a run.
+	KindVylog Kind = "VYLOG"
+	KindRun   Kind = "RUN"
+	KindIndex Kind = "INDEX"
 )
+
+// kinds are all of them.
+var kinds = [...]Kind{KindSnap, KindXlog, KindVylog, KindRun, KindIndex}
+
+// writable tells whether this package writes files of the kind.
+func (k Kind) writable() bool { return k == KindSnap || k == KindXlog }
+
+func (k Kind) known() bool { return slices.Contains(kinds[:], k) }
+
+// IsLog tells whether files of this kind grow while the server runs: such a file has no end marker before it is closed.
+func (k Kind) IsLog() bool { return k == KindXlog || k == KindVylog }
+
+// hasClock tells whether the header of such a file has a vector clock.
+func (k Kind) hasClock() bool { return k != KindRun && k != KindIndex }
+
+// KindOf returns the kind of the file that begins with head, false if it is none of these.
+func KindOf(head []byte) (Kind, bool) {
+	first, _, whole := bytes.Cut(head, []byte{'\n'})
+	k := Kind(first)
+	return k, whole && k.known()
+}
 
 // Row types as Tarantool numbers them (request types of its binary protocol).
 const (
@@ -27,6 +54,16 @@ const (
 	TypeUpsert  uint32 = 9
 	TypeNop     uint32 = 12
 	TypeRaft    uint32 = 30
+	// What a quorum decided about synchronous transactions: the body has the replica and its LSN up to which, or from
+	// which on, it holds.
+	TypePromote  uint32 = 31
+	TypeDemote   uint32 = 32
+	TypeConfirm  uint32 = 40
+	TypeRollback uint32 = 41
+	// Rows of vinyl's own files.
+	TypeRunInfo  uint32 = 100
+	TypePageInfo uint32 = 101
+	TypeRowIndex uint32 = 102
 )
 
 // FlagCommit is the bit of Row.Flags that marks the last row of a transaction of several rows.

@@ -386,7 +386,7 @@ func manyRows(t testing.TB, n int, compression Compression) []byte {
 // FuzzReader reads foreign bytes: no panic, memory bounded by the limits and the input, and every row that was read can
 // be written and read again as the same row.
 func FuzzReader(f *testing.F) {
-	for _, file := range allGolden(f) {
+	for _, file := range append(allGolden(f), goldenFiles(f, "testdata/vinyl.txt")...) {
 		f.Add(file)
 	}
 	f.Add(rawFile(f, rawBlock(magicZstd, []byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0})))
@@ -417,7 +417,7 @@ func FuzzReader(f *testing.F) {
 		for err == nil {
 			var row Row
 			if row, err = r.Next(); err == nil {
-				checkAgain(t, row)
+				checkAgain(t, row, r.Meta().Kind)
 			}
 		}
 	})
@@ -443,13 +443,13 @@ func fixChecksums(file []byte) []byte {
 	return file
 }
 
-func checkAgain(t *testing.T, row Row) {
+func checkAgain(t *testing.T, row Row, kind Kind) {
 	if err := checkRow(&row); err != nil {
 		t.Fatalf("row %+v: %v", row, err)
 	}
 	encoded := appendRow(nil, &row, false)
 	var again Row
-	rest, err := decodeRow(encoded, &again)
+	rest, err := decodeRow(encoded, &again, kind)
 	if math.IsNaN(row.Timestamp) {
 		row.Timestamp, again.Timestamp = 0, 0
 	}

@@ -15,8 +15,16 @@ import (
 const (
 	segmentSuffix = ".rlog"
 	inProgress    = ".inprogress"
-	reserveSuffix = "reserve"
 )
+
+// ReserveFile is the name of the file that is given up when the disk is full, after the log's prefix.
+const ReserveFile = "reserve"
+
+// IsRoom tells whether a file of this name holds no data, but zeros that keep disk space for the log: the reserve, or the
+// segment that comes next.
+func IsRoom(name string) bool {
+	return strings.HasSuffix(name, ReserveFile) || strings.HasSuffix(name, segmentSuffix+inProgress)
+}
 
 func segmentName(prefix string, seq uint64) string {
 	return fmt.Sprintf("%s%016d%s", prefix, seq, segmentSuffix)
@@ -37,7 +45,7 @@ func parseSegmentName(prefix, name string) (seq uint64, ok bool) {
 
 func (l *Log) path(name string) string { return l.opts.Dir + "/" + name }
 
-func (l *Log) reserveName() string { return l.path(l.opts.Prefix + reserveSuffix) }
+func (l *Log) reserveName() string { return l.path(l.opts.Prefix + ReserveFile) }
 
 // rotate begins the next segment with the header; on success it is the current one. ErrDiskFull: nothing has changed.
 func (l *Log) rotate(head segmentHeader, size int64) error {
