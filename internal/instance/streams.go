@@ -15,8 +15,6 @@ import (
 const (
 	// txTimeoutDefault ends a transaction that was begun without a timeout: it keeps memory from being used again.
 	txTimeoutDefault = time.Hour
-	// isolationMax is the largest isolation level of the protocol. All of them mean serializable here.
-	isolationMax = 4
 	// streamsMax bounds the streams of one connection that are in use.
 	streamsMax = 10_000
 )
@@ -263,8 +261,8 @@ func beginOptions(body []byte) (time.Duration, error) {
 			}
 			timeout = min(timeout, time.Duration(min(seconds, txTimeoutDefault.Seconds())*float64(time.Second)))
 		case iproto.KeyTxnIsolation:
-			if level, _, err := msgpack.ReadUint(value); err != nil || level > isolationMax {
-				return 0, errcode.New(errcode.IllegalParams, "unknown isolation level")
+			if level, _, err := msgpack.ReadUint(value); err != nil || level > iproto.IsolationLinearizable {
+				return 0, errcode.New(errcode.IllegalParams, "unknown isolation level") // all that are known mean serializable here
 			}
 		}
 	}

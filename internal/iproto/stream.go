@@ -27,12 +27,29 @@ func WithStream(id uint64, build func(dst []byte, sync uint64) []byte) func(dst 
 
 // AppendBegin appends a BEGIN request with a timeout in seconds, 0 for the server's. Isolation is the server's default.
 func AppendBegin(dst []byte, sync uint64, timeout float64) []byte {
+	return AppendBeginAt(dst, sync, timeout, IsolationDefault)
+}
+
+// Isolation levels of BEGIN, with their numbers in Tarantool 2.10 and later.
+const (
+	IsolationDefault = iota
+	IsolationReadCommitted
+	IsolationReadConfirmed
+	IsolationBestEffort
+	IsolationLinearizable
+)
+
+// AppendBeginAt appends a BEGIN request with a timeout in seconds, 0 for the server's, and a level of isolation.
+func AppendBeginAt(dst []byte, sync uint64, timeout float64, isolation uint64) []byte {
 	dst, mark := BeginRequest(dst, TypeBegin, sync)
-	if timeout == 0 {
-		return EndRequest(append(dst, 0x80), mark)
+	entries, body := 0, []byte(nil)
+	if timeout != 0 {
+		entries, body = 1, binary.BigEndian.AppendUint64(append(body, byte(KeyTimeout), 0xcb), math.Float64bits(timeout))
 	}
-	dst = binary.BigEndian.AppendUint64(append(dst, 0x81, byte(KeyTimeout), 0xcb), math.Float64bits(timeout))
-	return EndRequest(dst, mark)
+	if isolation != IsolationDefault {
+		entries, body = entries+1, msgpack.AppendUint(append(body, byte(KeyTxnIsolation)), isolation)
+	}
+	return EndRequest(append(msgpack.AppendMapHeader(dst, entries), body...), mark)
 }
 
 // AppendCommit appends a COMMIT request.

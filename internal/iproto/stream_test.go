@@ -2,6 +2,7 @@ package iproto
 
 import (
 	"bytes"
+	"encoding/hex"
 	"testing"
 )
 
@@ -21,6 +22,20 @@ func TestWithStream(t *testing.T) {
 		var req Request
 		if err := DecodeRequest(frame[head:], &req); err != nil || req.StreamID != id || req.Sync != 77 || string(req.Function) != "f" {
 			t.Fatalf("%+v, %v", req, err)
+		}
+	}
+}
+
+// TestBegin: options that are the server's own are left out.
+func TestBegin(t *testing.T) {
+	for want, frame := range map[string][]byte{
+		"80":                         AppendBegin(nil, 1, 0),
+		"8156cb4004000000000000":     AppendBegin(nil, 1, 2.5),
+		"815903":                     AppendBeginAt(nil, 1, 0, IsolationBestEffort),
+		"8256cb40040000000000005904": AppendBeginAt(nil, 1, 2.5, IsolationLinearizable),
+	} {
+		if got := hex.EncodeToString(frame[10:]); got != want || frame[7] != byte(TypeBegin) {
+			t.Errorf("%x: options %s, want %s", frame, got, want)
 		}
 	}
 }

@@ -45,8 +45,19 @@ func candidates(before []operand, known names) (found []candidate) {
 		return verbs()
 	case "create", "drop":
 		return plain("", []string{"space", "index"})
-	case "select":
-		return completeSelect(rest, known, spaces)
+	case "select", "count":
+		return completeSelect(verb, rest, known, spaces)
+	case "begin":
+		switch {
+		case len(rest) > 0 && rest[len(rest)-1] == "isolation":
+			return plain("", isolations)
+		case len(rest)%2 == 0:
+			return plain("", []string{"timeout", "isolation"})
+		}
+	case "watch":
+		if len(rest) == 0 {
+			return plain("key", []string{"box.status", "box.id", "box.schema", "box.shutdown", "lycosa.state"})
+		}
 	case "get", "insert", "replace", "upsert", "indexes", "describe", "truncate", "drop space", "create index":
 		if len(rest) == 0 {
 			return spaces()
@@ -75,9 +86,12 @@ func candidates(before []operand, known names) (found []candidate) {
 	return nil
 }
 
-func completeSelect(rest []string, known names, spaces func() []candidate) []candidate {
+func completeSelect(verb string, rest []string, known names, spaces func() []candidate) []candidate {
 	iterators := []string{"eq", "req", "all", "lt", "le", "ge", "gt"}
 	more := []string{"limit", "offset"}
+	if verb == "count" {
+		more = nil
+	}
 	switch {
 	case len(rest) == 0:
 		return spaces()

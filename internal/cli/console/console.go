@@ -2,6 +2,7 @@ package console
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,44 +45,50 @@ const lineBytesMax = 64 << 20
 var ErrFailed = errors.New("commands failed")
 
 // Script reads commands from standard input, without a prompt, and stops at the first that fails unless KeepGoing is
-// set. Errors: *UnreachableError when there is no connection, ErrFailed, or that of standard input or output.
+// set. A transaction that the script leaves open is rolled back, which counts as a failure. Errors: *UnreachableError when
+// there is no connection, ErrFailed, or that of standard input or output.
 func Script(ctx context.Context, o Options) error {
 	s := newSession(o)
 	defer s.close()
 	if _, err := s.connection(ctx); err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(o.Stdin)
+	failed, err := s.script(ctx)
+	if s.leave() || failed {
+		err = cmp.Or(err, ErrFailed)
+	}
+	return err
+}
+
+// script runs the commands of standard input. It returns whether commands have failed, and what ended the script if
+// that was something else.
+func (s *session) script(ctx context.Context) (failed bool, err error) {
+	lines := bufio.NewScanner(s.o.Stdin)
 	lines.Buffer(make([]byte, 64<<10), lineBytesMax)
 	var text collector
-	failed := false
 	for number, begin := 1, 1; ; number++ {
 		more := lines.Scan()
 		switch {
 		case more && !text.add(lines.Text()):
 			continue
 		case !more && lines.Err() != nil:
-			return fmt.Errorf("line %d: %w", number, lines.Err())
+			return failed, fmt.Errorf("line %d: %w", number, lines.Err())
 		}
+		s.where = fmt.Sprintf("line %d: ", begin)
 		err := s.run(ctx, text.text.String())
 		text = collector{}
-		var unreachable *UnreachableError
 		switch {
 		case errors.Is(err, errQuit):
-			more = false
-		case errors.As(err, &unreachable), isWriteError(err):
-			return err
+			return failed, nil
+		case errors.As(err, new(*UnreachableError)), isWriteError(err):
+			return failed, err
 		case err != nil:
-			s.showError(err, fmt.Sprintf("line %d: ", begin))
+			s.showError(err)
 			failed = true
 		}
-		if begin = number + 1; more && (!failed || o.KeepGoing) {
-			continue
+		if begin = number + 1; !more || failed && !s.o.KeepGoing {
+			return failed, nil
 		}
-		if failed {
-			return ErrFailed
-		}
-		return nil
 	}
 }
 
@@ -92,7 +99,8 @@ func isWriteError(err error) bool {
 }
 
 // showError writes an error for people: what the server answered with its number, name and hint.
-func (s *session) showError(err error, where string) {
+func (s *session) showError(err error) {
+	where := s.where
 	var answered *errcode.Error
 	var unanswered *unansweredError
 	var syntax *syntaxError
@@ -149,12 +157,13 @@ func Interact(ctx context.Context, o Options) error {
 func (s *session) interact(ctx context.Context, ed editor) error {
 	address := s.o.Address[strings.LastIndexByte(s.o.Address, '/')+1:]
 	for {
-		text, err := ed.read(s.o.User + "@" + address + "> ")
+		text, err := ed.read(s.prompt(address))
 		switch {
 		case errors.Is(err, errInterrupted):
 			continue
 		case errors.Is(err, io.EOF):
 			s.notice("")
+			s.leave()
 			return nil
 		case err != nil:
 			return fmt.Errorf("reading the terminal: %w", err)
@@ -162,13 +171,14 @@ func (s *session) interact(ctx context.Context, ed editor) error {
 		err = s.interruptible(ctx, func(ctx context.Context) error { return s.run(ctx, text) })
 		switch {
 		case errors.Is(err, errQuit):
+			s.leave()
 			return nil
 		case isWriteError(err):
 			return err
 		case errors.Is(err, context.Canceled) && !errors.As(err, new(*unansweredError)):
 			s.notice("interrupted")
 		case err != nil:
-			s.showError(err, "")
+			s.showError(err)
 		}
 	}
 }

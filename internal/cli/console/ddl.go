@@ -14,6 +14,25 @@ import (
 // adminID is the owner of spaces whose maker has no row that he may read.
 const adminID = 1
 
+// changeSchema executes the commands that make, empty and drop spaces and indexes. They can not be parts of a
+// transaction: their effect would stay after a rollback.
+func (s *session) changeSchema(ctx context.Context, c *command) error {
+	if s.inTransaction() {
+		return fmt.Errorf("%s: a change of the schema can not be part of a transaction; commit or rollback first", c.verb)
+	}
+	switch c.verb {
+	case "create space":
+		return s.createSpace(ctx, c)
+	case "create index":
+		return s.createIndex(ctx, c)
+	case "drop space":
+		return s.dropSpace(ctx, c)
+	case "drop index":
+		return s.dropIndex(ctx, c)
+	}
+	return s.truncate(ctx, c)
+}
+
 // createSpace takes the next number from _schema, as Tarantool's own function does, and adds the row to _space.
 func (s *session) createSpace(ctx context.Context, c *command) error {
 	owner, err := s.userID(ctx)

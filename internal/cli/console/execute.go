@@ -61,20 +61,22 @@ func (s *session) execute(ctx context.Context, c *command) error {
 		return s.spaces(ctx, c.word == "all")
 	case "indexes", "describe":
 		return s.describe(ctx, c)
-	case "create space":
-		return s.createSpace(ctx, c)
-	case "create index":
-		return s.createIndex(ctx, c)
-	case "drop space":
-		return s.dropSpace(ctx, c)
-	case "drop index":
-		return s.dropIndex(ctx, c)
-	case "truncate":
-		return s.truncate(ctx, c)
-	case "begin", "commit", "rollback":
-		return fmt.Errorf("%s: transactions over several requests are not in this version, they come later; each request is atomic by itself", c.verb)
+	case "count":
+		return s.count(ctx, c)
+	case "create space", "create index", "drop space", "drop index", "truncate":
+		return s.changeSchema(ctx, c)
+	case "begin":
+		return s.begin(ctx, c)
+	case "commit":
+		return s.commit(ctx)
+	case "rollback":
+		return s.rollback(ctx)
+	case "watch":
+		return s.watch(ctx, c)
 	case "status":
 		return s.status(ctx)
+	case "sql", "lua":
+		return laterError(c.verb)
 	case "ping":
 		if _, err := s.send(ctx, iproto.TypePing, iproto.AppendPing); err != nil {
 			return err
@@ -176,12 +178,19 @@ func (s *session) changeSystem(ctx context.Context, op iproto.Type, a iproto.Cha
 }
 
 func (s *session) call(ctx context.Context, c *command) error {
-	reply, err := s.send(ctx, iproto.TypeCall, func(dst []byte, sync uint64) []byte {
-		return iproto.AppendCall(dst, sync, c.newName, c.args)
-	})
+	reply, err := s.statement(ctx, iproto.TypeCall, 0, callBuilder(c.newName, c.args))
 	if err != nil {
 		return err
 	}
+	return s.results(ctx, reply)
+}
+
+func callBuilder(function string, args []byte) client.Builder {
+	return func(dst []byte, sync uint64) []byte { return iproto.AppendCall(dst, sync, function, args) }
+}
+
+// results shows what a function returned.
+func (s *session) results(ctx context.Context, reply *iproto.Reply) error {
 	n, b, err := msgpack.ReadArrayLen(reply.Data)
 	if err != nil {
 		return err
@@ -199,8 +208,70 @@ func (s *session) call(ctx context.Context, c *command) error {
 	return s.p.rows(ctx, columns, reply.Data, false)
 }
 
+// status asks beside an open transaction.
 func (s *session) status(ctx context.Context) error {
-	return s.call(ctx, &command{newName: ".proc_instance_info"})
+	reply, err := s.send(ctx, iproto.TypeCall, callBuilder(".proc_instance_info", nil))
+	if err != nil {
+		return err
+	}
+	return s.results(ctx, reply)
+}
+
+// count reads the matching tuples a page at a time and counts them. Outside of a transaction each page is what there is
+// when it is read.
+func (s *session) count(ctx context.Context, c *command) error {
+	const pageRows = 10_000
+	a := iproto.SelectArgs{Iterator: c.iterator, Limit: pageRows, Key: c.key, FetchPosition: true}
+	for total := uint64(0); ; {
+		reply, _, err := s.onTarget(ctx, c, iproto.TypeSelect, func(t target) client.Builder {
+			a.Space, a.Index = t.space.id, t.index
+			return func(dst []byte, sync uint64) []byte { return iproto.AppendSelect(dst, sync, a) }
+		})
+		if err != nil {
+			return err
+		}
+		n := rowCount(reply.Data)
+		if total += uint64(n); n < pageRows || len(reply.Position) == 0 {
+			row := msgpack.AppendUint(msgpack.AppendArrayHeader(msgpack.AppendArrayHeader(nil, 1), 1), total)
+			return s.p.rows(ctx, []string{"count"}, row, true)
+		}
+		a.After = reply.Position
+	}
+}
+
+// watch shows the value of a key, and each newer one, until enough were shown or the user has seen enough.
+func (s *session) watch(ctx context.Context, c *command) error {
+	conn, err := s.connection(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := conn.Watch(c.newName)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	for shown := uint32(0); shown < c.limit; shown++ {
+		value, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, context.Canceled):
+			return nil
+		case err != nil:
+			return fmt.Errorf("watch: the connection to %s is lost: %w; the next command connects again", s.o.Address, conn.Err())
+		case value == nil:
+			value = msgpack.AppendNil(nil)
+		}
+		row := append(msgpack.AppendStr(msgpack.AppendArrayHeader(msgpack.AppendArrayHeader(nil, 1), 2), c.newName), value...)
+		if err := s.p.rows(ctx, []string{"key", "value"}, row, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// laterError answers the languages that have a place here and are not there yet.
+func laterError(verb string) error {
+	language := map[string]string{"sql": "SQL", "lua": "Lua"}[verb]
+	return fmt.Errorf(`%s is not in this version, it comes later; \help lists the commands that there are`, language)
 }
 
 func (s *session) spaces(ctx context.Context, system bool) error {

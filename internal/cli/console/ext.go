@@ -1,8 +1,10 @@
 package console
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ const (
 	extDecimal  = 1
 	extUUID     = 2
 	extDatetime = 4
+	extInterval = 6
 )
 
 // decimalDigitsMax is how many digits a decimal has at most.
@@ -137,6 +140,64 @@ func datetimeText(data []byte) (text string, exact, ok bool) {
 	return t.Format(time.RFC3339Nano), zone == 0, true
 }
 
+// intervalFields are the parts of an interval in the order of their numbers. adjust is how the end of a month is met: 1
+// stays inside the month, 2 goes from end to end.
+var intervalFields = []string{"year", "month", "week", "day", "hour", "minute", "second", "nanosecond", "adjust"}
+
+var errInterval = errors.New(`an object of whole numbers is wanted, with year month week day hour minute second nanosecond adjust`)
+
+// appendInterval appends an interval from a map of its parts: their count, then number and value of each that is not 0.
+func appendInterval(dst, inner []byte) ([]byte, error) {
+	n, b, err := msgpack.ReadMapLen(inner)
+	if err != nil {
+		return nil, errInterval
+	}
+	values := make([]int64, len(intervalFields))
+	for range n {
+		name, rest, err := msgpack.ReadStr(b)
+		at := slices.Index(intervalFields, string(name))
+		if err != nil || at < 0 {
+			return nil, errInterval
+		}
+		if values[at], b, err = msgpack.ReadInt(rest); err != nil {
+			return nil, errInterval
+		}
+	}
+	data := []byte{0}
+	for at, v := range values {
+		if v != 0 {
+			data[0]++
+			data = msgpack.AppendInt(append(data, byte(at)), v)
+		}
+	}
+	return msgpack.AppendExt(dst, extInterval, data), nil
+}
+
+// intervalMap turns the payload of an interval into a map of its parts. Payloads that appendInterval would not make again
+// are left to the caller.
+func intervalMap(data []byte) (parts []byte, ok bool) {
+	if len(data) == 0 || int(data[0]) > len(intervalFields) {
+		return nil, false
+	}
+	parts = msgpack.AppendMapHeader(nil, int(data[0]))
+	for b := data[1:]; len(b) > 0; {
+		if int(b[0]) >= len(intervalFields) {
+			return nil, false
+		}
+		v, rest, err := msgpack.ReadInt(b[1:])
+		if err != nil {
+			return nil, false
+		}
+		parts = msgpack.AppendInt(msgpack.AppendStr(parts, intervalFields[b[0]]), v)
+		b = rest
+	}
+	if rest, err := msgpack.Skip(parts); err != nil || len(rest) > 0 {
+		return nil, false
+	}
+	again, err := appendInterval(nil, parts)
+	return parts, err == nil && bytes.Equal(again, msgpack.AppendExt(nil, extInterval, data))
+}
+
 // extText writes an extension for people: a decimal, UUID or datetime as its text, others as type and bytes.
 func extText(dst []byte, kind int8, data []byte) []byte {
 	var text string
@@ -148,6 +209,11 @@ func extText(dst []byte, kind int8, data []byte) []byte {
 		text, ok = uuidText(data)
 	case extDatetime:
 		text, _, ok = datetimeText(data)
+	case extInterval:
+		if parts, exact := intervalMap(data); exact {
+			dst, _ = appendValue(dst, parts, cellText)
+			return dst
+		}
 	}
 	if ok {
 		return append(dst, text...)

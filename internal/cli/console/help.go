@@ -28,9 +28,11 @@ func topics() []help {
 		{"upsert", "upsert SPACE TUPLE OPS", "add a tuple, or change the one with the same primary key", "  upsert hits [\"/\",1] [\"+\",2,1]"},
 		{"delete", "delete SPACE [INDEX] KEY", "remove the tuple with this key", "  delete users 5\n  delete users email \"eve@x.org\""},
 		{"call", "call NAME [ARGS...]", "call a function", "Each argument is a JSON value.\n  call box.info\n  call transfer 1 2 {\"sum\":10}"},
-		{"spaces", "spaces [all]", "list the spaces, with all also those of the system", ""},
-		{"indexes", "indexes SPACE", "list the indexes of a space", ""},
-		{"describe", "describe SPACE", "show the format and the indexes of a space", ""},
+		{"count", "count SPACE [INDEX] [eq|req|all|lt|le|ge|gt KEY]", "count tuples",
+			"The tuples are read a page at a time: inside a transaction they are those of one moment.\n  count users\n  count users age ge 18"},
+		{"spaces", "spaces [all]", "list the spaces, with all also those of the system", "  spaces\n  spaces all"},
+		{"indexes", "indexes SPACE", "list the indexes of a space", "  indexes users"},
+		{"describe", "describe SPACE", "show the format and the indexes of a space", "  describe users"},
 		{"create space", "create space NAME [FORMAT]", "make a space",
 			"FORMAT is an array of fields: \"name\", [\"name\",\"type\"] or {\"name\":...,\"type\":...,\"is_nullable\":...}.\n" +
 				"Short form: NAME:TYPE for each field, with ? behind it if it may be null.\n" +
@@ -41,19 +43,31 @@ func topics() []help {
 				"Short form: FIELD or FIELD:TYPE for each part. A type that is not given is the format's.\n" +
 				"  create index users pk id\n  create index users age nonunique [{\"field\":\"age\",\"is_nullable\":true}]"},
 		{"drop space", "drop space SPACE", "remove a space with its tuples, indexes and grants",
-			"This takes several requests: if one fails, those before it stay done, and the command can be given again."},
-		{"drop index", "drop index SPACE NAME", "remove an index", ""},
-		{"truncate", "truncate SPACE", "remove all tuples of a space", ""},
-		{"begin", "begin", "not in this version: transactions over several requests come later", ""},
-		{"commit", "commit", "not in this version, see begin", ""},
-		{"rollback", "rollback", "not in this version, see begin", ""},
-		{"status", "status", "show where the instance stands", ""},
-		{"ping", "ping", "ask for an empty answer", ""},
-		{`\help`, `\help [COMMAND]`, "list the commands, or explain one", ""},
-		{`\timing`, `\timing [on|off]`, "show how long each command took", ""},
-		{`\format`, `\format table|json|yaml`, "choose how answers are shown: table, a line of JSON for each tuple, or YAML", ""},
-		{`\x`, `\x [on|off]`, "in tables, show each field on a line of its own", ""},
-		{`\quit`, `\quit`, "end (Ctrl-D as well)", ""},
+			"This takes several requests: if one fails, those before it stay done, and the command can be given again.\n" +
+				"  drop space users"},
+		{"drop index", "drop index SPACE NAME", "remove an index", "  drop index users age"},
+		{"truncate", "truncate SPACE", "remove all tuples of a space", "  truncate users"},
+		{"begin", "begin [timeout SECONDS] [isolation LEVEL]", "open a transaction: what follows is done as a whole at commit, or not at all",
+			"Transactions are serializable, whatever LEVEL says: " + strings.Join(isolations, ", ") + ".\n" +
+				"If another one changes what this one has read, commit fails with error 97: do it again from begin on. The prompt shows a\n" +
+				"star while a transaction is open, and an exclamation mark when it has failed and waits for rollback. A statement that fails\n" +
+				"changes nothing, and the transaction goes on. Without commit nothing is written.\n" +
+				"  begin\n  begin timeout 30 isolation read-confirmed"},
+		{"commit", "commit", "write what the open transaction has done", "  commit"},
+		{"rollback", "rollback", "forget what the open transaction has done", "  rollback"},
+		{"watch", "watch KEY [COUNT]", "show the value of a key of the instance, and each newer one",
+			"It ends after COUNT values, or with Ctrl-C. Keys: box.status, box.id, box.schema, box.shutdown, lycosa.state.\n" +
+				"  watch lycosa.state\n  watch box.schema 1"},
+		{"status", "status", "show where the instance stands", "  status"},
+		{"ping", "ping", "ask for an empty answer", "  ping"},
+		{"sql", "sql STATEMENT", "not in this version: SQL comes later", "  sql select 1"},
+		{"lua", "lua CODE", "not in this version: Lua comes later", "  lua return 1"},
+		{`\help`, `\help [COMMAND]`, "list the commands, or explain one with examples", "  \\help select"},
+		{`\timing`, `\timing [on|off]`, "show how long each command took", "  \\timing on"},
+		{`\format`, `\format table|json|yaml`, "choose how answers are shown: table, a line of JSON for each tuple, or YAML",
+			"What JSON shows can be given to insert and replace as it is.\n  \\format json"},
+		{`\x`, `\x [on|off]`, "in tables, show each field on a line of its own", "  \\x on"},
+		{`\quit`, `\quit`, "end (Ctrl-D as well)", "  \\quit"},
 	}
 }
 
@@ -66,6 +80,7 @@ What JSON lacks, on the way in and out:
   {"$decimal":"12.50"}                 a decimal             {"$uuid":"<text>"}    a UUID
   {"$datetime":"2006-01-02T15:04:05Z"} a point in time       {"$ext":[6,"<hex>"]}  any extension type
   {"$map":[[1,"a"],[2,"b"]]}           a map with any keys   {"$str":"<base64>"}   a string that is not UTF-8
+  {"$interval":{"month":1,"day":-3}}   a length of time: year month week day hour minute second nanosecond
 An open bracket or quote goes on in the next line. -- or # begins a comment, a semicolon may end a command.
 Ctrl-C interrupts the running command. Lines that look like secrets, or begin with a space, stay out of the history file.
 `

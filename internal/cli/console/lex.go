@@ -133,6 +133,9 @@ func lex(text string) ([]operand, error) {
 			return nil, err
 		}
 		found = append(found, o)
+		if word := strings.ToLower(o.text); len(found) == 1 && (word == "sql" || word == "lua") {
+			return found, nil // what follows has a grammar of its own
+		}
 		text = rest
 	}
 }

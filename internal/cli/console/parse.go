@@ -47,6 +47,10 @@ type command struct {
 	iterator      uint32
 	offset, limit uint32
 
+	// timeout of a transaction in seconds, 0 for the server's; isolation is its level.
+	timeout   float64
+	isolation uint64
+
 	key, tuple, ops, args []byte
 
 	format    []tuple.Field
@@ -66,6 +70,10 @@ func parse(text string) (command, error) {
 	}
 	p := &parser{rest: operands}
 	verb := p.verb()
+	if looksSQL(verb, p.rest) {
+		first, _, _ := strings.Cut(verb, " ")
+		return command{}, syntaxf(`this looks like SQL, which is not in this version, it comes later; \help %s tells what there is`, first)
+	}
 	t := topic(verb)
 	if t == nil {
 		return command{}, unknownVerb(verb)
@@ -78,6 +86,22 @@ func parse(text string) (command, error) {
 		return command{}, syntaxf("%s: %s is too much; usage: %s", c.verb, clip(p.rest[0].text), t.usage)
 	}
 	return c, nil
+}
+
+// looksSQL tells whether a command was meant as a statement of SQL: what the verbs of both have behind them differs.
+func looksSQL(verb string, rest []operand) bool {
+	after := map[string][]string{"select": {"*", "from"}, "insert": {"into"}, "replace": {"into"}, "delete": {"from"}, "update": {"set"},
+		"create table": nil, "drop table": nil}
+	words, known := after[verb]
+	if known && words == nil {
+		return true
+	}
+	for _, o := range rest[:min(len(rest), 2)] {
+		if o.kind == bare && slices.Contains(words, strings.ToLower(o.text)) {
+			return true
+		}
+	}
+	return false
 }
 
 func unknownVerb(verb string) error {
@@ -123,8 +147,14 @@ func (p *parser) word(words ...string) (string, bool) {
 // command reads the operands of the verb.
 func (p *parser) command(c *command) (err error) {
 	switch c.verb {
-	case "select":
+	case "select", "count":
 		return p.selects(c)
+	case "begin":
+		return p.begin(c)
+	case "watch":
+		return p.watch(c)
+	case "sql", "lua":
+		p.rest = nil
 	case "get", "insert", "replace", "upsert":
 		return p.change(c)
 	case "update", "delete":
@@ -238,7 +268,11 @@ func (p *parser) selects(c *command) (err error) {
 		return err
 	}
 	iterators := []string{"eq", "req", "all", "lt", "le", "ge", "gt"} // in the order of their numbers
-	words := append(slices.Clone(iterators), "limit", "offset")
+	bounds := []string{"limit", "offset"}
+	if c.verb == "count" {
+		bounds = nil
+	}
+	words := append(slices.Clone(iterators), bounds...)
 	keyword := func() bool {
 		return len(p.rest) == 0 || p.rest[0].kind == bare && slices.Contains(words, strings.ToLower(p.rest[0].text))
 	}
@@ -257,7 +291,7 @@ func (p *parser) selects(c *command) (err error) {
 		c.iterator = iproto.IterALL
 	}
 	for {
-		w, ok := p.word("limit", "offset")
+		w, ok := p.word(bounds...)
 		switch {
 		case !ok:
 			return nil
@@ -270,6 +304,44 @@ func (p *parser) selects(c *command) (err error) {
 			return err
 		}
 	}
+}
+
+// begin reads [timeout SECONDS] [isolation LEVEL].
+func (p *parser) begin(c *command) error {
+	for {
+		w, ok := p.word("timeout", "isolation")
+		switch {
+		case !ok:
+			return nil
+		case len(p.rest) == 0:
+			return syntaxf("what shall the %s be?", w)
+		case w == "timeout":
+			text := p.next().text
+			seconds, err := strconv.ParseFloat(strings.TrimSuffix(text, "s"), 64)
+			if err != nil || !(seconds > 0) || math.IsInf(seconds, 0) {
+				return syntaxf("timeout %s: seconds above 0 are wanted, as 2.5 or 30s", clip(text))
+			}
+			c.timeout = seconds
+		default:
+			text := strings.ToLower(p.next().text)
+			level := slices.Index(isolations, text)
+			if level < 0 {
+				return syntaxf("isolation %s: one of %s is wanted", clip(text), strings.Join(isolations, ", "))
+			}
+			c.isolation = uint64(level)
+		}
+	}
+}
+
+// watch reads KEY [COUNT].
+func (p *parser) watch(c *command) error {
+	if err := p.newName(c); err != nil || len(p.rest) == 0 {
+		return err
+	}
+	if err := p.number(&c.limit, "COUNT"); err != nil || c.limit > 0 {
+		return err
+	}
+	return syntaxf("COUNT is above 0")
 }
 
 func (p *parser) number(to *uint32, what string) error {

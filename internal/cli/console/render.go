@@ -203,6 +203,10 @@ func appendExt(dst []byte, kind int8, data []byte, d dialect) []byte {
 		tag = tagDatetime
 		text, exact, ok = datetimeText(data)
 		ok = ok && (exact || d != jsonText)
+	case extInterval:
+		if parts, exact := intervalMap(data); exact && d != cellText {
+			return appendIntervalParts(dst, parts, d)
+		}
 	}
 	switch {
 	case d == jsonText && ok:
@@ -216,6 +220,16 @@ func appendExt(dst []byte, kind int8, data []byte, d dialect) []byte {
 		return append(hex.AppendEncode(append(strconv.AppendInt(append(dst, "!ext-"...), int64(kind), 10), ` "`...), data), '"')
 	}
 	return extText(dst, kind, data)
+}
+
+func appendIntervalParts(dst, parts []byte, d dialect) []byte {
+	if d == yamlText {
+		dst, _ = appendValue(append(dst, "!interval "...), parts, d)
+		return dst
+	}
+	dst = append(appendString(append(dst, '{'), []byte(tagInterval)), ':')
+	dst, _ = appendValue(dst, parts, d)
+	return append(dst, '}')
 }
 
 // appendMap writes a map. JSON has names only, so there a map with other keys is a tagged array of pairs.

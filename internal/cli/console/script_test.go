@@ -92,7 +92,7 @@ func parsed(text string) string {
 	if c.newName != "" {
 		add("name=%q", c.newName)
 	}
-	if c.verb == "select" {
+	if c.verb == "select" || c.verb == "count" {
 		add("iterator=%d", c.iterator)
 	}
 	for i, v := range [][]byte{c.key, c.tuple, c.ops, c.args} {
@@ -112,6 +112,9 @@ func parsed(text string) string {
 	}
 	for _, p := range c.parts {
 		add("part=%s#%d:%s:%v:%s", p.field.name, p.field.number, p.kind, p.nullable, p.collation)
+	}
+	if c.verb == "begin" {
+		add("timeout=%v isolation=%d", c.timeout, c.isolation)
 	}
 	if c.word != "" {
 		add("word=%q", c.word)
@@ -182,7 +185,10 @@ func TestHelp(t *testing.T) {
 		if err != nil || !strings.Contains(text, tp.usage) {
 			t.Errorf("\\help %s: %q, %v", tp.verb, text, err)
 		}
-		// Each example in the help is a command.
+		// Each command has an example, and each example is a command.
+		if !strings.Contains("\n"+tp.more, "\n  "+tp.verb) && !strings.Contains("\n"+tp.more, "\n  "+strings.ToLower(tp.verb)) {
+			t.Errorf("%s has no example", tp.verb)
+		}
 		for line := range strings.Lines(tp.more) {
 			if example, is := strings.CutPrefix(line, "  "); is {
 				if c, err := parse(example); err != nil || c.verb != tp.verb {

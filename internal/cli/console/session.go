@@ -23,6 +23,11 @@ type session struct {
 	known   *schema
 	version uint64
 	timing  bool
+	// tx is the open transaction, nil if there is none; streams counts those that there were.
+	tx      *transaction
+	streams uint64
+	// where is the place of the command in a script, as a prefix of what is told; empty in a terminal.
+	where string
 	// broken is set when there was a connection and it could not be made again.
 	broken bool
 }
@@ -78,6 +83,7 @@ func (s *session) connection(ctx context.Context) (*client.Client, error) {
 		if err == nil {
 			return s.c, nil
 		}
+		s.inTransaction() // it has failed with the connection
 		s.notice("the connection to %s is lost: %v; connecting again", s.o.Address, err)
 		s.c.Close()
 		s.c, s.known, again = nil, nil, true
@@ -101,7 +107,7 @@ func (s *session) connection(ctx context.Context) (*client.Client, error) {
 
 // changes tells whether a request of this type may change something.
 func changes(op iproto.Type) bool {
-	return op != iproto.TypeSelect && op != iproto.TypePing
+	return op != iproto.TypeSelect && op != iproto.TypePing && op != iproto.TypeBegin
 }
 
 // send sends a request and waits for its answer. A request that certainly was not sent, since the connection was broken
@@ -233,11 +239,14 @@ func (s *session) resolve(ctx context.Context, c *command, fresh bool) (t target
 func (s *session) onTarget(ctx context.Context, c *command, op iproto.Type, build func(t target) client.Builder) (*iproto.Reply, target, error) {
 	const triesMax = 10
 	for try := 0; ; try++ {
+		if s.inTransaction() && s.tx.why != "" {
+			return nil, target{}, &failedError{s.tx.why}
+		}
 		t, err := s.resolve(ctx, c, try > 0)
 		if err != nil {
 			return nil, t, err
 		}
-		reply, err := s.send(ctx, op, forSchema(t.version, build(t)))
+		reply, err := s.statement(ctx, op, t.version, build(t))
 		if t.version == 0 || try == triesMax || !errcode.Is(err, errcode.WrongSchemaVersion) {
 			return reply, t, err
 		}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -25,6 +26,9 @@ type fakeServer struct {
 	mu      sync.Mutex
 	version uint64
 	inserts int
+	// journal holds the requests that came in a stream, or begin and end one; refuse are their next errors by type.
+	journal []string
+	refuse  map[iproto.Type]error
 	// drop closes the connection in place of the next answer to a request of this type, or after it if late.
 	drop iproto.Type
 	late bool
@@ -39,7 +43,7 @@ func startFake(t *testing.T) (*fakeServer, Options, *bytes.Buffer, *bytes.Buffer
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeServer{version: 1, held: make(chan struct{}, 10)}
+	f := &fakeServer{version: 1, refuse: map[iproto.Type]error{}, held: make(chan struct{}, 10)}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -99,9 +103,13 @@ func (f *fakeServer) answer(payload []byte) (out []byte, more bool) {
 	if r.Type == iproto.TypeInsert {
 		f.inserts++
 	}
+	if r.StreamID != 0 {
+		f.journal = append(f.journal, fmt.Sprintf("%s@%d", iproto.TypeName(r.Type), r.StreamID))
+	}
+	more = true
 	switch {
-	case r.Type == f.drop && r.SpaceID >= 600:
-		f.drop = 0
+	case r.Type == f.drop && (r.SpaceID >= 600 || r.StreamID != 0):
+		f.drop, more = 0, false
 		if !f.late {
 			return nil, false
 		}
@@ -111,7 +119,13 @@ func (f *fakeServer) answer(payload []byte) (out []byte, more bool) {
 	}
 	id := 600 + f.version
 	row := msgpack.AppendArrayHeader(nil, 1)
+	if err := f.refuse[r.Type]; err != nil {
+		delete(f.refuse, r.Type)
+		return iproto.AppendError(nil, r.Sync, f.version, errcode.Of(err)), true
+	}
 	switch {
+	case r.Type == iproto.TypePing, r.Type == iproto.TypeBegin, r.Type == iproto.TypeCommit, r.Type == iproto.TypeRollback:
+		return iproto.AppendOK(nil, r.Sync, f.version, nil), more
 	case r.SchemaVersion != 0 && r.SchemaVersion != f.version:
 		return iproto.AppendError(nil, r.Sync, f.version, errcode.New(errcode.WrongSchemaVersion, r.SchemaVersion, f.version)), true
 	case r.SpaceID == vspaceID:
@@ -127,8 +141,6 @@ func (f *fakeServer) answer(payload []byte) (out []byte, more bool) {
 	default:
 		return iproto.AppendError(nil, r.Sync, f.version, errcode.New(errcode.NoSuchSpace, "gone")), true
 	}
-	more = !f.late
-	f.late = false
 	return iproto.AppendData(nil, r.Sync, f.version, row), more
 }
 
@@ -260,7 +272,7 @@ func TestInterrupt(t *testing.T) {
 			}
 		}
 	})
-	ed := &typed{lines: []string{"^C", "insert users [1]", "select users", "ping x", "begin", `\quit`, "select users"}, then: func(string) {}}
+	ed := &typed{lines: []string{"^C", "insert users [1]", "select users", "ping x", "sql select 1", `\quit`, "select users"}, then: func(string) {}}
 	if err := s.interact(context.Background(), ed); err != nil {
 		t.Error(err)
 	}
@@ -270,7 +282,7 @@ func TestInterrupt(t *testing.T) {
 	if out.String() != "[601]\n" || strings.Contains(errs.String(), "again") {
 		t.Errorf("shown: %s%s", out, errs)
 	}
-	for _, want := range []string{"error 12001 UNKNOWN_OUTCOME: The outcome of the write is unknown: interrupted", "error: ping: x is too much", "later"} {
+	for _, want := range []string{"error 12001 UNKNOWN_OUTCOME: The outcome of the write is unknown: interrupted", "error: ping: x is too much", "SQL is not in this version, it comes later"} {
 		if !strings.Contains(errs.String(), want) {
 			t.Errorf("%q is not told: %s", want, errs)
 		}

@@ -299,13 +299,14 @@ const (
 	tagDecimal  = "$decimal"
 	tagUUID     = "$uuid"
 	tagDatetime = "$datetime"
+	tagInterval = "$interval"
 	tagExt      = "$ext"
 	tagMap      = "$map"
 )
 
 func isTag(key string) bool {
 	switch key {
-	case tagBin, tagHex, tagStr, tagFloat, tagDecimal, tagUUID, tagDatetime, tagExt, tagMap:
+	case tagBin, tagHex, tagStr, tagFloat, tagDecimal, tagUUID, tagDatetime, tagInterval, tagExt, tagMap:
 		return true
 	}
 	return false
@@ -340,6 +341,8 @@ func readTag(dst []byte, tag string, inner []byte) ([]byte, error) {
 		return readMapTag(dst, inner)
 	case tagExt:
 		return readExtTag(dst, inner)
+	case tagInterval:
+		return appendInterval(dst, inner)
 	}
 	raw, _, err := msgpack.ReadStr(inner)
 	if err != nil {

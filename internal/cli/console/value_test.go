@@ -98,6 +98,8 @@ func TestExtensions(t *testing.T) {
 		`{"$decimal":"1.5"}`:                                  "\xc7\x03\x01\x01\x01\x5c",
 		`{"$decimal":"2.50"}`:                                 "\xc7\x03\x01\x02\x25\x0c",
 		`{"$decimal":"-7"}`:                                   "\xd5\x01\x00\x7d",
+		`{"$interval":{"year":1,"second":-30}}`:               "\xc7\x05\x06\x02\x00\x01\x06\xe2",
+		`{"$interval":{}}`:                                    "\xd4\x06\x00",
 		`{"$datetime":"1970-01-01T00:00:01Z"}`:                "\xd7\x04\x01\x00\x00\x00\x00\x00\x00\x00",
 		`{"$datetime":"1970-01-01T03:00:00.000000002+03:00"}`: "\xd8\x04\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\xb4\x00\x00\x00",
 	} {
