@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/client"
 )
@@ -59,34 +60,53 @@ func TestRestart(t *testing.T) {
 	p.stop()
 }
 
-// TestTemporarySpace: rows of temporary spaces go with the process, their definition stays.
-func TestTemporarySpace(t *testing.T) {
+// TestTemporaryAndLocalSpaces: rows of temporary spaces go with the process, those of local spaces stay, whatever
+// happened; they count in the vector clock and in the name of the snapshot, which the real server takes. A transaction
+// writes spaces of one sort.
+func TestTemporaryAndLocalSpaces(t *testing.T) {
 	t.Parallel()
 	p := startInstance(t, options{})
 	p.online()
 	c := p.admin()
 	ctx := context.Background()
-	for id, flags := range map[int]dict{600: {"temporary": true}, 602: {}} {
+	for id, flags := range map[int]dict{600: {"temporary": true}, 601: {"group_id": 1}, 602: {}} {
 		do(t, "create space")(c.Insert(ctx, spaceSpace, pack(list{id, 1, "s" + strconv.Itoa(id), "memtx", 0, flags, list{}})))
 		createIndex(t, c, uint32(id), 0, "pk", "tree", true, list{list{0, "unsigned"}})
 		table{t, c, uint32(id)}.insert(list{1})
 	}
-	want := map[uint32]string{600: "[]", 602: "[[1]]"}
-	for n := range 3 {
+	v := conversation{t, c, 1}
+	put := func(space uint32) int {
+		_, code := v.do(iproto.TypeReplace, func(dst []byte, sync uint64) []byte {
+			return iproto.AppendInsert(dst, iproto.TypeReplace, sync, space, pack(list{2}))
+		})
+		return code
+	}
+	if v.begin(30) != 0 || put(601) != 0 || put(602) != int(errcode.MixedTransaction) || put(600) != 0 || v.commit() != 0 {
+		t.Error("a transaction on local and temporary spaces was refused, or one on replicated ones too was not")
+	}
+	want := map[uint32]string{600: "[]", 601: "[[1],[2]]", 602: "[[1]]"}
+	for n := range 4 {
 		switch n {
 		case 0:
 			p.stop()
-			p = p.again()
 		case 1:
-			do(t, "snapshot")(p.admin().Call(ctx, "box.snapshot", nil))
+			do(t, "truncate")(c.Replace(ctx, 330, pack(list{601, 1})))
+			table{t, c, 601}.insert(list{7})
+			want[601] = "[[7]]"
+			do(t, "snapshot")(c.Call(ctx, "box.snapshot", nil))
 			p.stop()
-			p = p.again()
 		case 2:
+			table{t, c, 601}.insert(list{8})
+			want[601] = "[[7],[8]]"
 			strike(t, p, killBoth)
-			p = p.again()
+		case 3:
+			do(t, "truncate")(c.Replace(ctx, 330, pack(list{601, 2})))
+			want[601] = "[]"
+			strike(t, p, killBoth)
 		}
+		p = p.again()
 		p.online()
-		c := p.admin()
+		c = p.admin()
 		for id, rows := range want {
 			if got := (table{t, c, id}).json(); got != rows {
 				t.Errorf("restart %d: space %d has %s, want %s", n, id, got, rows)
@@ -94,7 +114,36 @@ func TestTemporarySpace(t *testing.T) {
 		}
 		table{t, c, 600}.insert(list{1})
 	}
+	table{t, c, 601}.insert(list{9})
+	goesOn(t, p, c)
 	p.stop()
+}
+
+// goesOn starts the real server from a snapshot: it has the local rows, and the same vector clock.
+func goesOn(t *testing.T, p *proc, c *client.Client) {
+	t.Helper()
+	dir := t.TempDir()
+	code, out, errs := run(t, "checkpoint", "--peer", p.adminSocket())
+	path, _, _ := strings.Cut(out, ":")
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, filepath.Base(path)), data, 0o600)
+	}
+	if code != 0 || err != nil {
+		t.Fatalf("checkpoint: exit code %d, %v\n%s%s", code, err, out, errs)
+	}
+	theirs := dial(t, startTarantool(t, dir, ""), client.Options{User: "admin", Password: []byte(adminPassword)})
+	if got := (table{t, theirs, 601}).json(); got != "[[9]]" {
+		t.Errorf("the real server has %s", got)
+	}
+	info := toJSON(t, do(t, "box.info")(c.Call(context.Background(), "box.info", nil)))
+	// Five rows were put into the local space, and it was emptied twice.
+	if clock := toJSON(t, do(t, "vclock")(theirs.Eval(context.Background(), "return box.info.vclock[0]", pack(list{})))); clock != "[7]" {
+		t.Errorf("vector clock of the real server %s; ours: %s", clock, info)
+	}
+	if !strings.Contains(info, `"0":7`) {
+		t.Errorf("box.info: %s", info)
+	}
 }
 
 func TestStopWithBusyClients(t *testing.T) {

@@ -83,13 +83,8 @@ func checkEngine(def *SpaceDef) error {
 	if def.Engine != "memtx" {
 		return errcode.New(errcode.NoSuchEngine, def.Engine)
 	}
-	if def.Local {
-		return errLocalSpace()
-	}
 	return nil
 }
-
-func errLocalSpace() error { return errcode.New(errcode.NotImplemented, "a local space (group_id 1)") }
 
 func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 	sp := e.schema.Space(uint32(firstUint(before, 0)))
@@ -119,8 +114,8 @@ func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
 	default:
 		return nil, errcode.New(errcode.NoSuchEngine, def.Engine)
 	}
-	if def.Local {
-		return nil, errLocalSpace()
+	if def.Local != old.Local {
+		return nil, errcode.New(errcode.AlterSpace, old.Name, "replication group is immutable")
 	}
 	sp := def.space()
 	sp.Indexes, sp.auto = old.Indexes, old.auto

@@ -31,7 +31,7 @@ type SpaceDef struct {
 
 func (d *SpaceDef) space() *Space {
 	return &Space{ID: d.ID, Owner: d.Owner, Name: d.Name, Engine: d.Engine, FieldCount: d.FieldCount,
-		Temporary: d.Temporary, Fields: d.Fields}
+		Temporary: d.Temporary, Local: d.Local, Fields: d.Fields}
 }
 
 // ParseSpaceRow reads a row of _space: [id, owner, name, engine, field_count, flags, format]. Errors carry the numbers

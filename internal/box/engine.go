@@ -44,8 +44,13 @@ type Engine struct {
 	pending []pendingVersion
 	entry   []byte
 	rows    int
-	scratch []byte
-	updater tuple.Updater
+	// local has the rows of local spaces that the version changed, localEnds where each ends. localRows counts those of all
+	// versions.
+	local     []byte
+	localEnds []int
+	localRows uint64
+	scratch   []byte
+	updater   tuple.Updater
 	// sequences is the tree of the sequences' values, sequenceKey the writer's room to encode its rows.
 	sequences   *Index
 	sequenceKey []byte
@@ -90,7 +95,7 @@ func (e *Engine) Begin(version uint64) {
 	invariant.Check(version > e.published(), "version %d opened after %d was published", version, e.published())
 	e.version = version
 	e.arena.Begin(version)
-	e.entry = e.entry[:0]
+	e.entry, e.local, e.localEnds = e.entry[:0], e.local[:0], e.localEnds[:0]
 	e.rows = 0
 }
 
@@ -100,7 +105,7 @@ func (e *Engine) Seal() []byte {
 	invariant.Check(e.version != 0, "seal without an open version")
 	version := e.version
 	e.version = 0
-	if e.schema != e.schemas.Load().schema {
+	if newest := e.schemas.Load(); e.schema != newest.schema || e.localRows != newest.localRows {
 		e.sealSchema(version)
 	}
 	changed := e.rows > 0 || len(e.touched) > 0
@@ -116,13 +121,13 @@ func (e *Engine) Seal() []byte {
 		return nil
 	}
 	if len(e.entry) == 0 {
-		e.entry = append(e.entry, entryFormat) // only temporary spaces changed: an empty entry carries the version
+		e.entry = append(e.entry, entryFormat) // only temporary or local spaces changed: an empty entry carries the version
 	}
 	return e.entry
 }
 
 func (e *Engine) sealSchema(version uint64) {
-	sv := &schemaVersion{version: version, schema: e.schema}
+	sv := &schemaVersion{version: version, schema: e.schema, localRows: e.localRows}
 	sv.prev.Store(e.schemas.Load())
 	e.schemas.Store(sv)
 	for p := sv; p != nil; p = p.prev.Load() {
@@ -178,7 +183,7 @@ func (e *Engine) Rollback(version uint64) {
 		sv = sv.prev.Load()
 	}
 	e.schemas.Store(sv)
-	e.schema = sv.schema
+	e.schema, e.localRows = sv.schema, sv.localRows
 	e.changes.rollback(version)
 	e.arena.Rollback(version)
 	e.sealed = version
@@ -198,7 +203,9 @@ func (e *Engine) MemoryStats() memory.Stats { return e.arena.Stats() }
 // PublishedSchema returns the newest schema that readers see. For any goroutine.
 func (e *Engine) PublishedSchema() *Schema { return e.schemaAt(e.epochs.Published()) }
 
-func (e *Engine) schemaAt(version uint64) *Schema {
+func (e *Engine) schemaAt(version uint64) *Schema { return e.schemaVersionAt(version).schema }
+
+func (e *Engine) schemaVersionAt(version uint64) *schemaVersion {
 	sv := e.schemas.Load()
 	for sv.version > version {
 		prev := sv.prev.Load()
@@ -207,7 +214,7 @@ func (e *Engine) schemaAt(version uint64) *Schema {
 		}
 		sv = prev
 	}
-	return sv.schema
+	return sv
 }
 
 // touch records that the open version changes the index.

@@ -24,21 +24,24 @@ var errEntry = errors.New("malformed log entry")
 
 // log appends the after-image of a change to the entry of the open version.
 func (e *Engine) log(sp *Space, before, tup []byte) {
-	if sp.Temporary {
+	where := e.loggedRow(sp, tup)
+	if where == loggedNowhere {
+		return
+	}
+	kind, data := rowPut, tup
+	if tup == nil {
+		e.scratch = sp.keyOf(e.scratch[:0], before)
+		kind, data = rowDelete, e.scratch
+	}
+	if where == loggedLocal {
+		e.logLocal(kind, sp.ID, data)
 		return
 	}
 	if len(e.entry) == 0 {
 		e.entry = append(e.entry, entryFormat)
 	}
 	e.rows++
-	if tup != nil {
-		e.entry = appendRow(e.entry, rowPut, sp.ID, tup)
-		return
-	}
-	pk := sp.primary().Def
-	e.scratch = msgpack.AppendArrayHeader(e.scratch[:0], pk.PartCount())
-	e.scratch = pk.ExtractKey(e.scratch, before)
-	e.entry = appendRow(e.entry, rowDelete, sp.ID, e.scratch)
+	e.entry = appendRow(e.entry, kind, sp.ID, data)
 }
 
 func appendRow(dst []byte, kind byte, space uint32, data []byte) []byte {
@@ -48,8 +51,8 @@ func appendRow(dst []byte, kind byte, space uint32, data []byte) []byte {
 	return append(dst, data...)
 }
 
-// EntryBytes is the size so far of the entry of the open version.
-func (e *Engine) EntryBytes() int { return len(e.entry) }
+// EntryBytes is the size so far of what the open version writes into the log.
+func (e *Engine) EntryBytes() int { return len(e.entry) + len(e.local) }
 
 // Row is one row of a log entry: the new tuple, or the primary key (an array) of a tuple that is gone.
 type Row struct {
@@ -67,36 +70,81 @@ func DecodeEntry(entry []byte, yield func(Row) error) error {
 		return fmt.Errorf("%w: format %d is not known", errEntry, entry[0])
 	}
 	for b := entry[1:]; len(b) > 0; {
-		kind := b[0]
-		space, n := binary.Uvarint(b[1:])
-		if n <= 0 || space > 1<<31 || kind != rowPut && kind != rowDelete {
-			return fmt.Errorf("%w: at byte %d", errEntry, len(entry)-len(b))
+		r, rest, err := decodeRow(b)
+		if err != nil {
+			return fmt.Errorf("%w: at byte %d", err, len(entry)-len(b))
 		}
-		b = b[1+n:]
-		length, n := binary.Uvarint(b)
-		if n <= 0 || length > uint64(len(b)-n) {
-			return fmt.Errorf("%w: at byte %d", errEntry, len(entry)-len(b))
-		}
-		data := b[n : n+int(length)]
-		if err := yield(Row{SpaceID: uint32(space), Deleted: kind == rowDelete, Data: data}); err != nil {
+		if err := yield(r); err != nil {
 			return err
 		}
-		b = b[n+int(length):]
+		b = rest
 	}
 	return nil
 }
 
-// Apply makes the version that a committed log entry describes, seals it, and leaves it to the caller to publish it. An
-// error means that this replica differs from the one that made the entry, or that the entry is damaged: nothing can go on
-// from there.
-func (e *Engine) Apply(version uint64, entry []byte) error {
+// decodeRow reads what appendRow wrote; Data aliases it.
+func decodeRow(b []byte) (r Row, rest []byte, err error) {
+	if len(b) == 0 || b[0] != rowPut && b[0] != rowDelete {
+		return r, nil, errEntry
+	}
+	space, n := binary.Uvarint(b[1:])
+	if n <= 0 || space > 1<<31 {
+		return r, nil, errEntry
+	}
+	r.SpaceID, r.Deleted = uint32(space), b[0] == rowDelete
+	b = b[1+n:]
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return r, nil, errEntry
+	}
+	end := n + int(length)
+	r.Data = b[n:end:end]
+	return r, b[end:], nil
+}
+
+// Apply makes the version that a committed log entry and the local rows beside it describe, seals it, and leaves it to the
+// caller to publish it. An error means that this replica differs from the one that made the entry, or that the entry is
+// damaged: nothing can go on from there.
+func (e *Engine) Apply(version uint64, entry []byte, local ...LocalRow) error {
 	e.Begin(version)
 	e.setForce(true)
-	err := DecodeEntry(entry, e.applyRow)
+	err := e.applyRows(entry, local)
 	e.setForce(false)
 	e.Seal()
 	if err != nil {
 		return fmt.Errorf("box: apply entry %d: %w", version, err)
+	}
+	return nil
+}
+
+// applyRows applies both kinds of rows in the order in which they were made.
+func (e *Engine) applyRows(entry []byte, local []LocalRow) error {
+	done := uint64(0)
+	locals := func() error {
+		for len(local) > 0 && local[0].After <= done {
+			if err := e.applyRow(local[0].Row); err != nil {
+				return err
+			}
+			e.localRows++
+			local = local[1:]
+		}
+		return nil
+	}
+	err := DecodeEntry(entry, func(r Row) error {
+		if err := locals(); err != nil {
+			return err
+		}
+		done++
+		return e.applyRow(r)
+	})
+	if err != nil {
+		return err
+	}
+	if err := locals(); err != nil {
+		return err
+	}
+	if len(local) > 0 {
+		return fmt.Errorf("%w: %d local rows behind its end", errEntry, len(local))
 	}
 	return nil
 }
@@ -116,6 +164,9 @@ func (e *Engine) applyRow(r Row) error {
 		if old == 0 && sp.ID == dictionary.SpaceSequenceData {
 			e.resetMissing(key)
 			return nil
+		}
+		if old == 0 && sp.ID == dictionary.SpaceTruncate {
+			return nil // the mark of a temporary space, or of another replica's local one
 		}
 		if old == 0 {
 			return fmt.Errorf("space %d: removed tuple is not there", r.SpaceID)

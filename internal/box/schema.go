@@ -65,6 +65,8 @@ type Space struct {
 	FieldCount uint32
 	// Temporary spaces are neither logged nor written to snapshots.
 	Temporary bool
+	// Local spaces are logged, and written to snapshots, on their own instance only.
+	Local bool
 	// Fields is the declared format, Format the checks that follow from it and from the indexes.
 	Fields []tuple.Field
 	Format *tuple.Format
@@ -192,11 +194,12 @@ func (st *indexState) rollback(version uint64) {
 	}
 }
 
-// schemaVersion is one link of the chain of sealed schemas.
+// schemaVersion is one link of the chain of sealed schemas, and of the counts of rows of local spaces.
 type schemaVersion struct {
-	version uint64
-	schema  *Schema
-	prev    atomic.Pointer[schemaVersion]
+	version   uint64
+	schema    *Schema
+	localRows uint64
+	prev      atomic.Pointer[schemaVersion]
 }
 
 func indexList(list []*Index, ix *Index) []*Index {

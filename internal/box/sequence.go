@@ -139,7 +139,7 @@ func (e *Engine) followRow(sp *Space, tup []byte) {
 	if n == v {
 		return
 	}
-	if sp.Temporary {
+	if sp.logged() != loggedEntry {
 		e.logSequence(q.ID, n)
 	}
 	e.setSequence(q.ID, n)

@@ -242,7 +242,7 @@ func (t *Tx) writable(s *Statement) (*Space, error) {
 	case sp.primary() == nil:
 		return nil, errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
 	}
-	return sp, nil
+	return sp, t.checkMix(sp)
 }
 
 // findOld returns the tuple with the primary key of the given one.

@@ -168,9 +168,9 @@ func logRecordLine(r wal.DumpedRecord, group string) map[string]any {
 		}
 		entries = append(entries, l)
 	}
-	var local []json.RawMessage
+	var local []any
 	for _, row := range r.Local {
-		local = append(local, valueOrHex(row))
+		local = append(local, localRow(row))
 	}
 	if entries != nil {
 		line["entries"] = entries
@@ -193,17 +193,35 @@ type dataRow struct {
 func dataRows(entry []byte) []dataRow {
 	var rows []dataRow
 	err := box.DecodeEntry(entry, func(r box.Row) error {
-		row := dataRow{Space: r.SpaceID, Tuple: valueOrHex(r.Data)}
-		if r.Deleted {
-			row.Tuple, row.Deleted = nil, row.Tuple
-		}
-		rows = append(rows, row)
+		rows = append(rows, shownRow(r))
 		return nil
 	})
 	if err != nil {
 		return nil
 	}
 	return rows
+}
+
+func shownRow(r box.Row) dataRow {
+	if r.Deleted {
+		return dataRow{Space: r.SpaceID, Deleted: valueOrHex(r.Data)}
+	}
+	return dataRow{Space: r.SpaceID, Tuple: valueOrHex(r.Data)}
+}
+
+// localLine is a row of a local space, beside the entry of this index.
+type localLine struct {
+	Index uint64 `json:"index"`
+	Term  uint64 `json:"term"`
+	dataRow
+}
+
+func localRow(b []byte) any {
+	r, err := box.DecodeLocal(b)
+	if err != nil {
+		return valueOrHex(b)
+	}
+	return localLine{Index: r.Index, Term: r.Term, dataRow: shownRow(r.Row)}
 }
 
 func valueOrHex(data []byte) json.RawMessage {

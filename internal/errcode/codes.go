@@ -315,4 +315,5 @@ const (
 	NotImplemented                Code = 12004
 	TooBig                        Code = 12005
 	Overloaded                    Code = 12006
+	MixedTransaction              Code = 12007
 )

@@ -438,4 +438,6 @@ var table = map[Code]entry{
 		hint: "Send less in one request, or ask for less with LIMIT; the text names the limit in bytes."},
 	Overloaded: {name: "OVERLOADED", format: "The instance is overloaded: %s",
 		hint: "Nothing was done. Send fewer requests at a time, and try again after a moment."},
+	MixedTransaction: {name: "MIXED_TRANSACTION", format: "A transaction can not write both to space '%s' and to space '%s': the rows of one are replicated, those of the other stay on this instance",
+		hint: "The statement was not executed. Use one transaction for replicated spaces and another for local (group_id 1) and temporary ones."},
 }

@@ -59,7 +59,7 @@ func (i *Instance) writeSnapshot(c *core) (checkpoint.Result, uint64, error) {
 	if err != nil {
 		return checkpoint.Result{}, 0, err
 	}
-	pos := checkpoint.Position{Index: view.Version(), Term: term, Voters: status.Voters}
+	pos := checkpoint.Position{Index: view.Version(), Term: term, Voters: status.Voters, Local: view.LocalRows()}
 	res, err := checkpoint.Write(c.engine, view, pos, i.checkpointOptions())
 	if res.Existed {
 		res.Rows = c.snapshotRows.Load()
@@ -101,13 +101,18 @@ func (i *Instance) writeWatermarks(c *core) {
 
 // compactData keeps the newest snapshots and the log from the older one on.
 func (i *Instance) compactData(c *core) error {
-	oldest, err := checkpoint.Retain(i.fs, i.dir.Path+"/"+datadir.DataDir, snapshotsKept)
+	dir := i.dir.Path + "/" + datadir.DataDir
+	oldest, err := checkpoint.Retain(i.fs, dir, snapshotsKept)
 	if err != nil || oldest == 0 {
 		return err
 	}
+	index, err := checkpoint.IndexOf(i.fs, dir, oldest)
+	if err != nil {
+		return err // the log stays whole until a newer snapshot takes the place of this one
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
-	return c.dataLoop.Compact(ctx, oldest)
+	return c.dataLoop.Compact(ctx, index)
 }
 
 // checkpointCatalog writes the catalog and forgets the log behind the older one of the two newest files.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"sort"
 	"strconv"
@@ -226,11 +228,17 @@ func (i *Instance) openData(c *core) error {
 		return err
 	}
 	last := g.log.Recovered().HardState.Commit
+	locals := openLocals(g.log)
+	defer locals.stop()
 	if err := replay(g, func(e raftgroup.Entry) error {
 		if e.Index%progressEvery == 0 {
 			i.life.progress(lifecycle.Progress{What: "log entries", Done: e.Index, Total: last})
 		}
-		if err := c.engine.Apply(e.Index, e.Data); err != nil {
+		beside, err := locals.Take(e.Index, e.Term)
+		if err == nil {
+			err = c.engine.Apply(e.Index, e.Data, beside...)
+		}
+		if err != nil {
 			return err
 		}
 		c.engine.Publish(e.Index)
@@ -239,7 +247,41 @@ func (i *Instance) openData(c *core) error {
 		return fmt.Errorf("the data: %w", err)
 	}
 	c.machine = replicaset.New(c.engine, i.events.changed)
+	c.machine.Resume(locals.Rest())
+	if locals.err != nil {
+		return fmt.Errorf("rows of local spaces: %w", locals.err)
+	}
 	return nil
+}
+
+// logLocals reads the rows of local spaces beside the entries of a log.
+type logLocals struct {
+	*replicaset.Locals
+	stop func()
+	// err is why the log could not be read to its end.
+	err error
+}
+
+// openLocals begins to read them; a log that has none is not read at all.
+func openLocals(log *wal.Log) *logLocals {
+	l := &logLocals{stop: func() {}}
+	if log.Recovered().LocalLast == 0 {
+		return l
+	}
+	var next func() ([]byte, bool)
+	next, l.stop = iter.Pull(func(yield func([]byte) bool) {
+		err := log.ReplayLocal(0, func(_ uint64, row []byte) error {
+			if !yield(row) {
+				return io.EOF
+			}
+			return nil
+		})
+		if !errors.Is(err, io.EOF) {
+			l.err = err
+		}
+	})
+	l.Locals = replicaset.NewLocals(next)
+	return l
 }
 
 // progressEvery is the number of log entries between two messages about the progress of a replay.

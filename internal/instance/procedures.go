@@ -116,11 +116,17 @@ func (b *backend) snapshot() ([]byte, error) {
 }
 
 func (b *backend) boxInfo() map[string]any {
-	index := b.c.engine.Published()
+	view := b.c.engine.OpenView()
+	defer view.Close()
+	index, local := view.Version(), view.LocalRows()
+	vclock := map[string]any{"1": index}
+	if local > 0 {
+		vclock["0"] = local
+	}
 	return map[string]any{
 		"version": checkpoint.ServerVersion, "id": 1, "ro": b.c.dataLoop.Status().LeaderID != b.c.id.DataRaftID,
 		"uuid": b.c.id.InstanceUUID, "pid": os.Getpid(), "cluster": map[string]any{"uuid": b.c.id.ReplicasetUUID},
-		"vclock": map[string]any{"1": index}, "lsn": index, "signature": index, "status": "running",
+		"vclock": vclock, "lsn": index, "signature": index + local, "status": "running",
 		"uptime": b.i.uptime().Seconds(), "replication": map[string]any{}, "package": "Lycosa " + b.i.version,
 	}
 }

@@ -58,6 +58,9 @@ type Machine struct {
 	// OnSchema is called after the published schema changed.
 	onSchema func()
 	schema   uint64
+	// locals are the rows beside entries that were not known to be committed at start, made those of the last Run.
+	locals *Locals
+	made   [][]byte
 }
 
 // New makes the machine of an engine. onSchema, which may be nil, is called when a new schema became visible.
@@ -66,7 +69,7 @@ func New(engine *box.Engine, onSchema func()) *Machine {
 }
 
 // Run executes the batches as version index and returns the entry for the log, nil if they changed nothing.
-func (m *Machine) Run(index, _ uint64, batches []*Batch) []byte {
+func (m *Machine) Run(index, term uint64, batches []*Batch) []byte {
 	first := len(m.held)
 	m.engine.Begin(index)
 	for _, b := range batches {
@@ -76,6 +79,7 @@ func (m *Machine) Run(index, _ uint64, batches []*Batch) []byte {
 	if entry != nil {
 		m.running = index
 	}
+	m.keepLocal(index, term)
 	// A reply that wrote nothing waits as well: what it says may rest on entries that are not committed yet.
 	for i := first; i < len(m.held); i++ {
 		m.held[i].version = m.running
@@ -136,9 +140,12 @@ func (m *Machine) Commit(index uint64) {
 }
 
 // Apply makes a committed entry of another leader, or of the time before a restart, visible.
-func (m *Machine) Apply(index, _ uint64, entry []byte) {
+func (m *Machine) Apply(index, term uint64, entry []byte) {
 	if len(entry) > 0 {
-		err := m.engine.Apply(index, entry)
+		local, err := m.locals.Take(index, term)
+		if err == nil {
+			err = m.engine.Apply(index, entry, local...)
+		}
 		invariant.Check(err == nil, "this replica can not apply a committed entry: %v", err)
 	}
 	m.engine.Publish(index)

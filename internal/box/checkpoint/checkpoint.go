@@ -50,6 +50,19 @@ var ErrRunning = errors.New("snapshot is already in progress")
 type Position struct {
 	Index, Term uint64
 	Voters      []uint64
+	// Local is the number of rows of local spaces so far.
+	Local uint64
+}
+
+// Signature is the sum of the vector clock, which names the snapshot.
+func (p Position) Signature() uint64 { return p.Index + p.Local }
+
+// vclock is the vector clock: part 0 counts the rows of local spaces, part 1 is the commit number.
+func (p Position) vclock() map[uint32]uint64 {
+	if p.Local == 0 {
+		return map[uint32]uint64{1: p.Index}
+	}
+	return map[uint32]uint64{0: p.Local, 1: p.Index}
 }
 
 // Options say where and in whose name a snapshot is written.
@@ -77,7 +90,7 @@ func Name(signature uint64) string { return fmt.Sprintf("%020d%s", signature, su
 // Write writes the view as a snapshot: a temporary file, synced, renamed, the directory synced. A file of that name that is
 // there already holds the same and is returned unwritten.
 func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result, error) {
-	path := o.Dir + "/" + Name(pos.Index)
+	path := o.Dir + "/" + Name(pos.Signature())
 	if _, err := o.FS.Lstat(path); err == nil {
 		return Result{Path: path, Existed: true}, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +107,7 @@ func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result,
 	if err := o.FS.SyncDir(o.Dir); err != nil {
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
 	}
-	name := strings.TrimSuffix(Name(pos.Index), suffix) + suffixSum
+	name := strings.TrimSuffix(Name(pos.Signature()), suffix) + suffixSum
 	if err := sys.WriteFileAtomic(o.FS, o.Dir, name, sumFile(sum), 0o600); err != nil {
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
 	}
@@ -142,7 +155,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io.Writer) (uint64, error) {
 	sw, err := snap.NewWriter(w, snap.Meta{
 		Kind: snap.KindSnap, Version: ServerVersion, Instance: o.InstanceUUID,
-		VClock: map[uint32]uint64{1: pos.Index},
+		VClock: pos.vclock(),
 		Extra: map[string]string{KeyFormat: formatVersion, KeyIndex: strconv.FormatUint(pos.Index, 10),
 			KeyTerm: strconv.FormatUint(pos.Term, 10), KeyVoters: formatIDs(pos.Voters)},
 	})
@@ -156,11 +169,15 @@ func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io
 			continue
 		}
 		var failed error
+		group := uint32(0)
+		if sp.Local {
+			group = snap.GroupLocal
+		}
 		view.Ascend(sp, func(tup []byte) bool {
 			if foreign(engine, view.Schema(), sp.ID, tup) {
 				return true
 			}
-			failed = sw.WriteRow(snap.Row{Type: snap.TypeInsert, LSN: rows, Timestamp: stamp, SpaceID: sp.ID, Tuple: tup})
+			failed = sw.WriteRow(snap.Row{Type: snap.TypeInsert, LSN: rows, Timestamp: stamp, SpaceID: sp.ID, GroupID: group, Tuple: tup})
 			if rows++; o.Progress != nil && rows%100_000 == 0 {
 				o.Progress(rows)
 			}
@@ -232,6 +249,24 @@ func List(fsys sys.FS, dir string) ([]uint64, error) {
 	}
 	sort.Slice(found, func(i, j int) bool { return found[i] > found[j] })
 	return found, nil
+}
+
+// IndexOf reads from the header of a snapshot which entry of the log it stands for.
+func IndexOf(fsys sys.FS, dir string, signature uint64) (uint64, error) {
+	f, err := fsys.OpenFile(dir+"/"+Name(signature), os.O_RDONLY, 0)
+	if err != nil {
+		return 0, fmt.Errorf("checkpoint: %w", err)
+	}
+	defer f.Close()
+	r, err := snap.NewReader(f, snap.Limits{})
+	if err != nil {
+		return 0, fmt.Errorf("checkpoint: %s: %w", Name(signature), err)
+	}
+	index, err := strconv.ParseUint(r.Meta().Extra[KeyIndex], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("checkpoint: %s: bad header key %s", Name(signature), KeyIndex)
+	}
+	return index, nil
 }
 
 // Retain removes all but the newest keep snapshots, and unfinished ones. It returns the signature of the oldest that is

@@ -93,6 +93,7 @@ func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Result, 
 		return Result{}, err
 	}
 	engine.Begin(res.Index)
+	engine.LoadLocalRows(res.Local)
 	for {
 		row, err := sr.Next()
 		if errors.Is(err, io.EOF) {
@@ -131,6 +132,7 @@ func position(m snap.Meta) (checkpoint.Position, error) {
 	if p.Term, err = strconv.ParseUint(m.Extra[checkpoint.KeyTerm], 10, 64); err != nil {
 		return p, fmt.Errorf("bad header key %s", checkpoint.KeyTerm)
 	}
+	p.Local = m.VClock[0]
 	for _, s := range strings.Split(m.Extra[checkpoint.KeyVoters], ",") {
 		id, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {

@@ -15,6 +15,8 @@ const mergeBytesMax = 8 << 20
 // order is what the loop asks of the disk: a write, or, with write nil, to look after room and the commit mark.
 type order struct {
 	write *raftgroup.Write
+	// local are the rows that belong beside the write's entries.
+	local [][]byte
 	// mark asks for the commit mark of an idle log.
 	mark bool
 }
@@ -70,7 +72,7 @@ func (d *disk) run() {
 		if o.write == nil {
 			err = d.tend(o)
 		} else {
-			next, have, err = d.write(o.write)
+			next, have, err = d.write(o)
 		}
 		if err != nil {
 			return
@@ -93,8 +95,8 @@ func (d *disk) tend(o order) error {
 
 // write puts a write and those that wait behind it on disk as one record. An order that could not be merged is handed
 // back.
-func (d *disk) write(w *raftgroup.Write) (next order, have bool, err error) {
-	b := wal.Batch{HardState: w.HardState, Entries: w.Entries}
+func (d *disk) write(o order) (next order, have bool, err error) {
+	b := wal.Batch{HardState: o.write.HardState, Entries: o.write.Entries, Local: o.local}
 	written := 1
 	next, have = d.merge(&b, &written)
 	if err = d.log.Append(b); errors.Is(err, sys.ErrDiskFull) {
@@ -110,6 +112,7 @@ func (d *disk) merge(b *wal.Batch, written *int) (next order, have bool) {
 	for i := range b.Entries {
 		size += len(b.Entries[i].Data)
 	}
+	size += localBytes(b.Local)
 	own := false
 	for size < mergeBytesMax {
 		select {
@@ -129,13 +132,21 @@ func (d *disk) merge(b *wal.Batch, written *int) (next order, have bool) {
 		for i := range w.Entries {
 			size += len(w.Entries[i].Data)
 		}
-		b.Entries = append(b.Entries, w.Entries...)
+		size += localBytes(next.local)
+		b.Entries, b.Local = append(b.Entries, w.Entries...), append(b.Local, next.local...)
 		if w.HardState != nil {
 			b.HardState = w.HardState
 		}
 		*written++
 	}
 	return order{}, false
+}
+
+func localBytes(rows [][]byte) (size int) {
+	for _, row := range rows {
+		size += len(row)
+	}
+	return size
 }
 
 func follows(before, after []raftgroup.Entry) bool {

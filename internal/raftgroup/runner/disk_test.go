@@ -30,6 +30,9 @@ func TestMerge(t *testing.T) {
 	} {
 		d := &disk{orders: make(chan order, 10)}
 		for _, o := range c.waiting {
+			if o.write != nil {
+				o.local = [][]byte{{1}}
+			}
 			d.orders <- o
 		}
 		first := write(1, 5, 2).write
@@ -39,6 +42,9 @@ func TestMerge(t *testing.T) {
 		if written != c.written || len(b.Entries) != c.entries || b.HardState.Term != c.term || left != c.left {
 			t.Errorf("%d waiting: %d writes, %d entries, term %d, left %t", len(c.waiting), written, len(b.Entries),
 				b.HardState.Term, left)
+		}
+		if want := written - 1; len(b.Local) != want { // each of the waiting ones has one
+			t.Errorf("%d waiting: %d local rows, want %d", len(c.waiting), len(b.Local), want)
 		}
 		if len(first.Entries) != 2 {
 			t.Error("the write itself was changed")

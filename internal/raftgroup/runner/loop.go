@@ -40,6 +40,32 @@ func (p *pending) pop() {
 	}
 }
 
+// localRows are rows that belong beside an entry.
+type localRows struct {
+	index, term uint64
+	rows        [][]byte
+}
+
+// localOf returns the rows beside the entries of a write, and forgets those that no later write can have.
+func (l *Loop[R]) localOf(w *raftgroup.Write) (rows [][]byte) {
+	for n := len(w.Entries); n > 0 && len(l.locals) > 0 && l.locals[0].index <= w.Entries[n-1].Index; l.locals = l.locals[1:] {
+		at := l.locals[0]
+		if first := w.Entries[0].Index; at.index >= first && w.Entries[at.index-first].Term == at.term {
+			rows = append(rows, at.rows...)
+		}
+	}
+	return rows
+}
+
+// keepLocal notes the rows that the last Run made for beside its entry.
+func (l *Loop[R]) keepLocal(index, term uint64) {
+	if m, ok := l.cfg.Machine.(LocalRows); ok {
+		if rows := m.LocalRows(); len(rows) > 0 {
+			l.locals = append(l.locals, localRows{index: index, term: term, rows: rows})
+		}
+	}
+}
+
 // run is the loop's goroutine.
 func (l *Loop[R]) run() {
 	defer close(l.done)
@@ -146,8 +172,9 @@ func (l *Loop[R]) drain() {
 func (l *Loop[R]) feedDisk() {
 	for l.handed < min(len(l.writes), writesInFlightMax) && !l.poisoned {
 		w := l.writes[l.handed]
+		local := l.localOf(w)
 		if l.handed == 0 && w.HardState == nil && l.cfg.Log.Mode() != wal.SyncFsync && !l.full {
-			err := l.cfg.Log.Append(wal.Batch{Entries: w.Entries})
+			err := l.cfg.Log.Append(wal.Batch{Entries: w.Entries, Local: local})
 			if err == nil {
 				l.persisted(1)
 				continue
@@ -157,7 +184,7 @@ func (l *Loop[R]) feedDisk() {
 				return
 			}
 		}
-		l.disk.orders <- order{write: w}
+		l.disk.orders <- order{write: w, local: local}
 		l.handed++
 	}
 }
@@ -263,6 +290,7 @@ func (l *Loop[R]) runBatch() bool {
 	}
 	invariant.Check(at == index, "runner: entry %d got index %d", index, at)
 	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry)})
+	l.keepLocal(index, term)
 	return true
 }
 

@@ -36,6 +36,13 @@ type Machine[R any] interface {
 	ConfChanged(status raftgroup.Status)
 }
 
+// LocalRows is what a machine has too whose requests write rows that are not replicated. They are written beside the entry,
+// in the same record of the log, and say themselves which entry that is.
+type LocalRows interface {
+	// LocalRows returns such rows of the last Run; they belong to the caller.
+	LocalRows() [][]byte
+}
+
 // Config of a loop. Log, Group and Machine must be given.
 type Config[R any] struct {
 	Log     *wal.Log
@@ -113,8 +120,10 @@ type Loop[R any] struct {
 	batchAt int
 	pending pending
 	// writes are given out by the group and not durable yet; the first `handed` of them are with the disk.
-	writes    []*raftgroup.Write
-	handed    int
+	writes []*raftgroup.Write
+	handed int
+	// locals are the rows beside entries that are not with the disk yet.
+	locals    []localRows
 	tending   bool
 	sinceTend time.Duration
 	full      bool
