@@ -357,6 +357,7 @@ func TestMetrics(t *testing.T) {
 		Memory:   &MemorySample{QuotaBytes: 1000, UsedBytes: 10},
 		Groups:   []GroupSample{{Name: "data", Term: 2, Committed: 30, Applied: 29, IsLeader: true}},
 		Requests: []RequestSample{{Type: "select", Count: 7, Errors: 1}}, Connections: 3,
+		Refused: 4, Cut: []CutSample{{Reason: "slow", Count: 5}}, InFlight: 6, QueuedBytes: 700,
 	}
 	for range 2 {
 		b.metrics.Emit(event.StateChanged{Record: lifecycle.Record{To: lifecycle.RolesConfigured}})
@@ -377,6 +378,8 @@ func TestMetrics(t *testing.T) {
 		`lycosa_state_changes_total{state="RolesConfigured"} 2`, `lycosa_state_changes_total{state="BootError"} 0`,
 		`lycosa_logins_total{result="refused"} 1`, `lycosa_logins_total{result="ok"} 0`,
 		`lycosa_checkpoints_total{result="ok"} 1`,
+		`lycosa_connections_refused_total 4`, `lycosa_connections_cut_total{reason="slow"} 5`,
+		`lycosa_requests_in_flight 6`, `lycosa_replies_queued_bytes 700`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
 			t.Errorf("no line %s", want)

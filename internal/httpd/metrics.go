@@ -23,6 +23,17 @@ type Sample struct {
 	Requests []RequestSample
 	// Connections is the number of open connections of clients.
 	Connections uint64
+	// Refused counts connections that were not taken; Cut those that were ended, by reason.
+	Refused uint64
+	Cut     []CutSample
+	// InFlight is the number of requests taken and not answered; QueuedBytes the size of answers that wait to be written.
+	InFlight, QueuedBytes uint64
+}
+
+// CutSample counts the connections that were ended for one reason since the process started.
+type CutSample struct {
+	Reason string
+	Count  uint64
 }
 
 // MemorySample is the quota of rows and indexes.
@@ -74,6 +85,7 @@ type descs struct {
 	quota, used, connections         *prometheus.Desc
 	term, committed, applied, leader *prometheus.Desc
 	requests, errors                 *prometheus.Desc
+	refused, cut, inFlight, queued   *prometheus.Desc
 }
 
 // NewMetrics makes the collector and registers it. Every labelled counter is bound here, once.
@@ -95,6 +107,10 @@ func NewMetrics(r *prometheus.Registry, source MetricsSource) *Metrics {
 		leader:      desc("raft_is_leader", "1 if this instance leads the raft group.", "group"),
 		requests:    desc("requests_total", "Requests of the binary protocol since the process started.", "type"),
 		errors:      desc("request_errors_total", "Requests of the binary protocol answered with an error.", "type"),
+		refused:     desc("connections_refused_total", "Connections of clients that were not taken."),
+		cut:         desc("connections_cut_total", "Connections of clients that were ended, by reason.", "reason"),
+		inFlight:    desc("requests_in_flight", "Requests of the binary protocol taken and not answered yet."),
+		queued:      desc("replies_queued_bytes", "Replies of the binary protocol that wait to be written."),
 	}}
 	m.bindCounters()
 	r.MustRegister(append([]prometheus.Collector{m}, m.counters...)...)
@@ -145,7 +161,7 @@ func (m *Metrics) Emit(e event.Event) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	d := m.descs
 	for _, x := range []*prometheus.Desc{d.state, d.since, d.stage, d.grade, d.quota, d.used, d.connections,
-		d.term, d.committed, d.applied, d.leader, d.requests, d.errors} {
+		d.term, d.committed, d.applied, d.leader, d.requests, d.errors, d.refused, d.cut, d.inFlight, d.queued} {
 		ch <- x
 	}
 }
@@ -173,12 +189,24 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(d.quota, float64(s.Memory.QuotaBytes))
 		gauge(d.used, float64(s.Memory.UsedBytes))
 	}
-	gauge(d.connections, float64(s.Connections))
+	m.collectTraffic(ch, &s)
 	for _, g := range s.Groups {
 		gauge(d.term, float64(g.Term), g.Name)
 		gauge(d.committed, float64(g.Committed), g.Name)
 		gauge(d.applied, float64(g.Applied), g.Name)
 		gauge(d.leader, one(g.IsLeader), g.Name)
+	}
+}
+
+// collectTraffic sends the metrics of connections and requests.
+func (m *Metrics) collectTraffic(ch chan<- prometheus.Metric, s *Sample) {
+	d := m.descs
+	ch <- constant(d.connections, prometheus.GaugeValue, float64(s.Connections), nil)
+	ch <- constant(d.inFlight, prometheus.GaugeValue, float64(s.InFlight), nil)
+	ch <- constant(d.queued, prometheus.GaugeValue, float64(s.QueuedBytes), nil)
+	ch <- constant(d.refused, prometheus.CounterValue, float64(s.Refused), nil)
+	for _, c := range s.Cut {
+		ch <- constant(d.cut, prometheus.CounterValue, float64(c.Count), []string{c.Reason})
 	}
 	for _, r := range s.Requests {
 		ch <- constant(d.requests, prometheus.CounterValue, float64(r.Count), []string{r.Type})

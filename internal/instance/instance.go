@@ -128,7 +128,7 @@ func (i *Instance) prepare() (datadir.Verdict, error) {
 	i.http = httpd.New(httpd.Options{Source: i, Logger: i.log, Metrics: registry})
 	i.server = server.New(server.Options{
 		Backend: &waiting{i}, InstanceUUID: i.instanceUUID, Logger: i.log, OnAuth: i.auditAuth,
-		OpenKeys: openKeys,
+		OpenKeys: openKeys, Limits: server.Limits{Connections: i.connectionsMax()},
 	})
 	go i.broadcastChanges()
 	i.child.OnHangup(i.reopen)

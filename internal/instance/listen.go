@@ -136,3 +136,34 @@ func (i *Instance) closeSockets() {
 		}
 	}
 }
+
+// connectionsWanted is the number of connections of clients that are taken, filesKept how many open files are left for
+// others: logs, snapshots, HTTP.
+const (
+	connectionsWanted = 10_000
+	filesKept         = 640
+)
+
+// connectionsMax is how many connections the limit of open files allows. A log that can not open its next file stops the
+// process; a client that is refused comes again.
+func (i *Instance) connectionsMax() int {
+	files, err := real.OpenFilesMax()
+	if err != nil {
+		i.log.Warn("the limit of open files is not known", "error", err)
+		return connectionsWanted
+	}
+	n := connectionsFor(files)
+	if n < connectionsWanted {
+		i.log.Warn("the limit of open files allows fewer connections than usual: raise it (ulimit -n, LimitNOFILE=)",
+			"files", files, "connections", n)
+	}
+	return n
+}
+
+func connectionsFor(files uint64) int {
+	n := files / 8
+	if files > filesKept {
+		n = max(n, files-filesKept)
+	}
+	return int(min(n, connectionsWanted))
+}

@@ -181,6 +181,9 @@ func (i *Instance) Sample() httpd.Sample {
 	s := httpd.Sample{Published: i.life.published(), Grade: i.grade()}
 	stats := i.server.Stats()
 	s.Connections = uint64(max(stats.Connections, 0))
+	s.Refused, s.InFlight, s.QueuedBytes = stats.Refused, uint64(stats.InFlight), uint64(stats.Queued)
+	s.Cut = []httpd.CutSample{{Reason: "slow", Count: stats.CutSlow}, {Reason: "late", Count: stats.CutLate},
+		{Reason: "protocol", Count: stats.CutProtocol}}
 	for name, n := range stats.Requests {
 		s.Requests = append(s.Requests, httpd.RequestSample{Type: name, Count: n})
 	}

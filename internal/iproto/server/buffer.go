@@ -15,9 +15,31 @@ func (p *pool) get() *buffer {
 	return &buffer{b: make([]byte, 0, bufferBytes)}
 }
 
-// put takes a buffer back; one that has grown is left to the garbage collector. nil is allowed.
+// holding returns a buffer with a copy of some bytes. Few bytes get few: many connections may each have a short reply
+// waiting.
+func (p *pool) holding(data []byte) *buffer {
+	if len(data) <= smallBytes {
+		return &buffer{b: append(make([]byte, 0, smallBytes), data...)}
+	}
+	b := p.get()
+	b.b = append(b.b, data...)
+	return b
+}
+
+// add appends to a buffer that holding returned, and returns the one to go on with.
+func (p *pool) add(b *buffer, data []byte) *buffer {
+	if cap(b.b) < bufferBytes && len(b.b)+len(data) > cap(b.b) {
+		large := p.get()
+		large.b = append(large.b, b.b...)
+		b = large
+	}
+	b.b = append(b.b, data...)
+	return b
+}
+
+// put takes a buffer back; a small one and one that has grown are left to the garbage collector. nil is allowed.
 func (p *pool) put(b *buffer) {
-	if b == nil || cap(b.b) > 2*flushBytes {
+	if b == nil || cap(b.b) < bufferBytes || cap(b.b) > 2*flushBytes {
 		return
 	}
 	b.b = b.b[:0]

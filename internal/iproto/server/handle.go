@@ -42,7 +42,7 @@ func (s *Session) handle(b Backend, payload, out []byte) (res []byte, full bool)
 		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), false
 	case iproto.TypeSelect, iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeDelete,
 		iproto.TypeUpsert, iproto.TypeCall, iproto.TypeCall16, iproto.TypeBegin, iproto.TypeCommit, iproto.TypeRollback:
-		return s.execute(b, out)
+		return s.execute(b, out, len(payload))
 	case iproto.TypeID:
 		return iproto.AppendIDReply(out, req.Sync, b.SchemaVersion(), protocolVersion, features), false
 	case iproto.TypeWatch, iproto.TypeUnwatch:
@@ -114,15 +114,29 @@ func notServed(t iproto.Type) *errcode.Error {
 	return errcode.New(errcode.UnknownRequestType, t)
 }
 
-// execute passes a request to the backend.
-func (s *Session) execute(b Backend, out []byte) (res []byte, full bool) {
+// execute passes a request of so many bytes to the backend. While too much is in flight, requests that may become more of
+// it wait; a plain SELECT is answered at once, as is what does not come here at all.
+func (s *Session) execute(b Backend, out []byte, size int) (res []byte, full bool) {
+	if !s.trusted && s.srv.gate.full() && (s.req.Type != iproto.TypeSelect || s.req.StreamID != 0) {
+		// Only finished replies are in s.out, so it is as it was when the frame began.
+		if !s.pause(b, true) {
+			s.over = true
+			return s.out.b, false
+		}
+		out = s.out.b
+	}
 	s.backend, s.used = s.current, true
 	res, done := b.Execute(s, &s.req, out)
 	if done {
 		return res, false
 	}
+	if size < countedBytesMin {
+		size = 0
+	} else {
+		s.pendingBytes.Add(int64(size))
+	}
 	s.pending.Add(1)
-	return res, s.srv.gate.take()
+	return res, s.srv.gate.take(size)
 }
 
 // login checks an AUTH request and changes the session's user.

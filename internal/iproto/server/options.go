@@ -77,9 +77,15 @@ type Limits struct {
 	// InFlight is the number of requests taken over by the backend from which on no connection is read (768, as
 	// Tarantool's net_msg_max).
 	InFlight int
+	// InFlightBytes is the size of such requests together from which on the same happens (64 MiB); those below 4 KiB are
+	// not counted.
+	InFlightBytes int
 	// QueueBytes bounds the finished replies that wait for a connection to be written; a connection that has more is
 	// cut (32 MiB).
 	QueueBytes int
+	// OutputBytes bounds the replies of all connections that wait to be written (256 MiB): beyond it a connection is cut
+	// when it has more than its even share of that and gets another one.
+	OutputBytes int
 	// Connections is the number of connections from which on new ones are closed at once, those of ServeAs excepted
 	// (10,000).
 	Connections int
@@ -104,6 +110,10 @@ const (
 	writeChunkBytes = 256 << 10
 	// bufferBytes is the size of pooled buffers; larger ones are made as bytes arrive and not kept.
 	bufferBytes = 32 << 10
+	// smallBytes is the size of the buffers in which short replies wait.
+	smallBytes = 512
+	// countedBytesMin is the size of a request from which on its bytes are counted while it is in flight.
+	countedBytesMin = 4 << 10
 	// lingerBytes and lingerTimeout bound how much is still read and thrown away after the last reply to a peer that
 	// broke the protocol, so that the reply is not lost in a reset.
 	lingerBytes   = 1 << 20
@@ -142,7 +152,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&l.FrameBytesPreAuth, 16<<10)
 	setDefault(&l.FrameBytes, 64<<20)
 	setDefault(&l.InFlight, 768)
+	setDefault(&l.InFlightBytes, 64<<20)
 	setDefault(&l.QueueBytes, 32<<20)
+	setDefault(&l.OutputBytes, 256<<20)
 	setDefault(&l.Connections, 10_000)
 	setDefault(&l.Watches, 128)
 	setDefault(&l.WriteTimeout, 30*time.Second)

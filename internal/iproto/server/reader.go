@@ -31,6 +31,8 @@ type reader struct {
 	counts           runCount
 	// used tells that the backend got a request since its last Flush.
 	used bool
+	// over tells that the connection was cut while a request waited for its turn: neither this nor a later one is run.
+	over bool
 	// watches are those of this session; the hub's mutex guards what is in them. pushed tells that the reader has queued
 	// an event since it last wrote.
 	watches []*watch
@@ -211,9 +213,6 @@ func (s *Session) giveBack() {
 // replies. It returns false when the session is to end.
 func (s *Session) drain() bool {
 	b := s.enter()
-	if !s.trusted {
-		s.srv.gate.pass()
-	}
 	s.out = s.srv.pool.get()
 	more, served := true, false
 	for more {
@@ -234,7 +233,9 @@ func (s *Session) drain() bool {
 		served = true
 		var full bool
 		s.out.b, full = s.handle(b, data[head:head+body], s.out.b)
-		if full || len(s.out.b) >= flushBytes {
+		if s.over {
+			more = false
+		} else if full || len(s.out.b) >= flushBytes {
 			more = s.pause(b, full)
 		}
 	}

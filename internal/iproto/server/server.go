@@ -53,7 +53,7 @@ func New(o Options) *Server {
 	}
 	rand.Read(s.dummyHash[:])
 	s.watchers.hub = newHub()
-	s.gate.init(o.Limits.InFlight)
+	s.gate.init(o.Limits.InFlight, o.Limits.InFlightBytes)
 	s.SetBackend(o.Backend)
 	return s
 }
@@ -148,7 +148,7 @@ func (s *Server) start(conn net.Conn, u *User, trusted bool) {
 		conn.Close()
 		return
 	}
-	full := !trusted && s.counters.connections.Load() >= int64(s.opts.Limits.Connections)
+	full := !trusted && s.counters.connections.Load()-s.counters.trusted.Load() >= int64(s.opts.Limits.Connections)
 	s.mu.Lock()
 	if full || s.refuses(trusted) {
 		s.mu.Unlock()
@@ -160,6 +160,9 @@ func (s *Server) start(conn net.Conn, u *User, trusted bool) {
 	s.sessions[ses] = struct{}{}
 	s.wg.Add(1)
 	s.mu.Unlock()
+	if trusted {
+		s.counters.trusted.Add(1)
+	}
 	s.counters.connections.Add(1)
 	s.counters.accepted.Add(1)
 	go ses.run()
@@ -189,6 +192,9 @@ func (s *Server) ended(ses *Session) {
 	delete(s.sessions, ses)
 	s.mu.Unlock()
 	s.counters.connections.Add(-1)
+	if ses.trusted {
+		s.counters.trusted.Add(-1)
+	}
 	s.wg.Done()
 }
 

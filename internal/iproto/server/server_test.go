@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -280,15 +279,20 @@ func TestFullQueueIsCut(t *testing.T) {
 	}
 }
 
-// TestInFlightLimit: with the limit reached nothing more is executed until something is completed; the admin socket is
-// served meanwhile.
+// TestInFlightLimit: with the limit reached nothing more is executed until something is completed. What can not become
+// more of it is answered meanwhile, and the admin socket is served.
 func TestInFlightLimit(t *testing.T) {
 	const limit = 4
-	taken := make(chan uint64, 100)
-	var session atomic.Pointer[Session]
+	type request struct {
+		from *Session
+		sync uint64
+	}
+	taken := make(chan request, 100)
 	f := newFake(func(s *Session, req *iproto.Request, out []byte) ([]byte, bool) {
-		session.Store(s)
-		taken <- req.Sync
+		if req.Type == iproto.TypeSelect {
+			return iproto.AppendData(out, req.Sync, 89), true
+		}
+		taken <- request{s, req.Sync}
 		return out, false
 	})
 	srv, addr := serve(t, Options{Backend: f, Limits: Limits{InFlight: limit}})
@@ -303,19 +307,110 @@ func TestInFlightLimit(t *testing.T) {
 		t.Fatalf("%d in flight, %d taken", n, len(taken))
 	}
 	other := dial(t, addr)
-	other.send(iproto.AppendPing(nil, 1))
+	for sync := range uint64(100) {
+		other.ask(iproto.AppendPing(nil, sync))
+		other.ask(iproto.AppendSelect(nil, sync, iproto.SelectArgs{Space: 1}))
+	}
+	other.send(iproto.AppendPing(nil, 100), iproto.AppendCall(nil, 101, "f", nil), iproto.AppendPing(nil, 102))
+	if _, r := other.receive(); r.Sync != 100 {
+		t.Errorf("reply to %d, want 100", r.Sync)
+	}
 	await(t, "the other connection waits too", func() bool { return srv.gate.waiters.Load() == 2 })
 	adminPing(t, srv)
-	for want := range uint64(10) {
-		if got := <-taken; got != want {
-			t.Fatalf("request %d was taken, want %d", got, want)
+	for want, n := uint64(0), 0; n < 11; n++ {
+		got := <-taken
+		got.from.Complete(iproto.AppendOK(nil, got.sync, 89, nil))
+		if got.sync == 101 {
+			continue
 		}
-		session.Load().Complete(iproto.AppendOK(nil, want, 89, nil))
-		if _, r := w.receive(); r.Sync != want {
-			t.Fatalf("reply to %d, want %d", r.Sync, want)
+		if _, r := w.receive(); got.sync != want || r.Sync != want {
+			t.Fatalf("request %d was taken, answer to %d, want %d", got.sync, r.Sync, want)
+		}
+		want++
+	}
+	seen := map[uint64]bool{}
+	for range 2 {
+		_, r := other.receive()
+		seen[r.Sync] = true
+	}
+	if !seen[101] || !seen[102] || srv.Stats().InFlight != 0 {
+		t.Errorf("answers to %v, %+v", seen, srv.Stats())
+	}
+}
+
+// TestInFlightBytes: few large requests stop the reading as many small ones do, and each answer gives room.
+func TestInFlightBytes(t *testing.T) {
+	taken := make(chan *Session, 100)
+	f := newFake(func(s *Session, _ *iproto.Request, out []byte) ([]byte, bool) {
+		taken <- s
+		return out, false
+	})
+	srv, addr := serve(t, Options{Backend: f, Limits: Limits{InFlightBytes: 30 << 10, FrameBytesPreAuth: 64 << 10}})
+	w := dial(t, addr)
+	go func() {
+		for sync := range uint64(9) {
+			if _, err := w.Write(call(sync, 10<<10)); err != nil {
+				return
+			}
+		}
+	}()
+	for n := range 7 {
+		await(t, "the connection waits", func() bool { return len(taken) == 3 && srv.gate.waiters.Load() == 1 })
+		(<-taken).Complete(iproto.AppendOK(nil, uint64(n), 89, nil))
+	}
+	for n := range 2 {
+		(<-taken).Complete(iproto.AppendOK(nil, uint64(7+n), 89, nil))
+	}
+	await(t, "everything is given back", func() bool { return srv.Stats().InFlight == 0 && srv.gate.bytes.Load() == 0 })
+	if n := srv.gate.bytes.Load(); n != 0 {
+		t.Errorf("%d bytes in flight", n)
+	}
+}
+
+// TestOutputOfAllIsBounded: when the replies that wait are too many together, those are cut who have most of them.
+func TestOutputOfAllIsBounded(t *testing.T) {
+	sessions := make(chan *Session, 10)
+	f := newFake(func(s *Session, _ *iproto.Request, out []byte) ([]byte, bool) {
+		sessions <- s
+		return out, false
+	})
+	srv, addr := serve(t, Options{Backend: f, Limits: Limits{OutputBytes: 8 << 20}})
+	var slow []*Session
+	for range 4 {
+		w := dial(t, addr)
+		w.send(iproto.AppendCall(nil, 1, "f", nil))
+		slow = append(slow, <-sessions)
+	}
+	good := dial(t, addr)
+	chunk, mark := iproto.BeginReply(nil, iproto.TypeChunk, 1, 89)
+	chunk = iproto.EndReply(append(chunk, make([]byte, 64<<10)...), mark)
+	for sent := 0; srv.Stats().CutSlow == 0; sent += len(chunk) {
+		if sent > 1<<30 {
+			t.Fatal("1 GiB was queued")
+		}
+		for _, s := range slow {
+			s.Complete(chunk)
+		}
+		if n := srv.Stats().Queued; n > 16<<20 {
+			t.Fatalf("%d bytes are queued", n)
 		}
 	}
-	other.receive()
+	good.send(iproto.AppendCall(nil, 7, "f", nil))
+	(<-sessions).Complete(iproto.AppendOK(nil, 7, 89, nil))
+	if _, r := good.receive(); r.Sync != 7 {
+		t.Errorf("reply %+v", r)
+	}
+	for _, s := range slow {
+		s.Close()
+		s.Complete(iproto.AppendOK(nil, 1, 89, nil))
+	}
+	for range 4 {
+		<-f.closed
+	}
+	await(t, "nothing is queued", func() bool { return srv.Stats().Queued == 0 })
+	if st := srv.Stats(); st.InFlight != 0 {
+		t.Errorf("%+v", st)
+	}
 }
 
 // adminPing opens a unix socket beside the server's other listeners and pings over it.

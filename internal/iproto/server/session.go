@@ -39,6 +39,8 @@ type Session struct {
 
 	// pending is the number of requests taken over and not completed.
 	pending atomic.Int64
+	// pendingBytes is the size of those of them that are counted by size.
+	pendingBytes atomic.Int64
 
 	// mu guards what follows. Whoever sets writing has the connection for writing, and writeDeadline, to itself.
 	mu      sync.Mutex
@@ -92,6 +94,9 @@ func (s *Session) closeLocked() {
 		return
 	}
 	s.closed = true
+	s.srv.counters.queued.Add(-int64(s.queuedLocked()))
+	s.srv.pool.put(s.queue)
+	s.queue = nil
 	s.conn.Close()
 	s.work.Broadcast()
 	s.room.Broadcast()
@@ -104,6 +109,7 @@ func (s *Session) Complete(frames []byte) {
 	n := iproto.CountReplies(frames)
 	s.mu.Lock()
 	left := s.pending.Add(-int64(n))
+	size := s.answered(int64(n), left)
 	if !s.closed {
 		s.enqueueLocked(frames)
 		s.startWriterLocked()
@@ -115,22 +121,49 @@ func (s *Session) Complete(frames []byte) {
 		s.work.Signal()
 	}
 	s.mu.Unlock()
-	s.srv.gate.release(n)
+	s.srv.gate.release(n, size)
+}
+
+// answered returns how much of the size of the requests in flight n answers give back, left being still in flight: a share
+// by their number, and with the last one the rest.
+func (s *Session) answered(n, left int64) int64 {
+	size := s.pendingBytes.Load()
+	if size == 0 || n == 0 {
+		return 0
+	}
+	if left > 0 {
+		size = size / (left + n) * n
+	}
+	s.pendingBytes.Add(-size)
+	return size
 }
 
 // enqueueLocked appends to the queue, or cuts a peer that has too much waiting. One reply may be larger than the limit
 // if it is alone. mu is held.
 func (s *Session) enqueueLocked(frames []byte) {
-	if s.queue == nil {
-		s.queue = s.srv.pool.get()
-	}
-	if waiting := len(s.queue.b); waiting > 0 && waiting+len(frames) > s.srv.opts.Limits.QueueBytes {
+	waiting := s.queuedLocked()
+	if s.tooMuch(waiting, waiting+len(frames)) {
 		s.srv.counters.cutSlow.Add(1)
 		s.srv.log.Warn("connection cut: too many unread replies", "peer", s.peer, "bytes", waiting)
 		s.closeLocked()
 		return
 	}
-	s.queue.b = append(s.queue.b, frames...)
+	s.srv.counters.queued.Add(int64(len(frames)))
+	if s.queue == nil {
+		s.queue = s.srv.pool.holding(frames)
+	} else {
+		s.queue = s.srv.pool.add(s.queue, frames)
+	}
+}
+
+// tooMuch decides whether a peer is cut whose queue would grow from waiting to grown bytes.
+func (s *Session) tooMuch(waiting, grown int) bool {
+	l, c := &s.srv.opts.Limits, &s.srv.counters
+	if waiting == 0 {
+		return false
+	}
+	return grown > l.QueueBytes ||
+		c.queued.Load() > int64(l.OutputBytes) && int64(grown)*max(1, c.connections.Load()) > int64(l.OutputBytes)
 }
 
 // startWriterLocked makes sure that somebody writes what is queued. mu is held.
@@ -164,6 +197,7 @@ func (s *Session) writeQueueLocked() {
 	s.queue, s.writing = nil, true
 	s.mu.Unlock()
 	err := s.write(out.b)
+	s.srv.counters.queued.Add(-int64(len(out.b)))
 	s.mu.Lock()
 	s.srv.pool.put(out)
 	s.wroteLocked(err)
@@ -199,7 +233,8 @@ func (s *Session) flushOut() bool {
 		s.enqueueLocked(s.out.b)
 		s.startWriterLocked()
 	case s.queue != nil && s.queuedLocked()+len(s.out.b) <= 2*flushBytes:
-		s.queue.b = append(s.queue.b, s.out.b...)
+		s.srv.counters.queued.Add(int64(len(s.out.b)))
+		s.queue = s.srv.pool.add(s.queue, s.out.b)
 		s.writeQueueLocked()
 	default:
 		s.writing = true

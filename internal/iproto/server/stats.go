@@ -12,6 +12,7 @@ const typeCounters = 80
 // counters are written by connections and read by Stats.
 type counters struct {
 	connections  atomic.Int64
+	trusted      atomic.Int64 // of the connections
 	accepted     atomic.Uint64
 	refused      atomic.Uint64
 	cutSlow      atomic.Uint64
@@ -21,6 +22,7 @@ type counters struct {
 	events       atomic.Uint64
 	bytesIn      atomic.Uint64
 	bytesOut     atomic.Uint64
+	queued       atomic.Int64
 	requests     [typeCounters + 1]atomic.Uint64
 }
 
@@ -39,6 +41,8 @@ type Stats struct {
 	Events uint64
 	// InFlight is the number of requests taken over by the backend and not completed yet.
 	InFlight int64
+	// Queued is the size of the finished replies that wait to be written.
+	Queued int64
 	// Requests counts decoded requests by the name of their type; types that nobody serves are under "UNKNOWN".
 	Requests map[string]uint64
 }
@@ -51,7 +55,7 @@ func (s *Server) Stats() Stats {
 		CutSlow: c.cutSlow.Load(), CutLate: c.cutLate.Load(), CutProtocol: c.cutProtocol.Load(),
 		DecodePanics: c.decodePanics.Load(), Events: c.events.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		InFlight: max(0, s.gate.inFlight.Load()), Requests: make(map[string]uint64),
+		InFlight: max(0, s.gate.inFlight.Load()), Queued: max(0, c.queued.Load()), Requests: make(map[string]uint64),
 	}
 	for t := range c.requests {
 		n := c.requests[t].Load()

@@ -136,3 +136,13 @@ func (Clock) Boot() time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+// OpenFilesMax returns how many files the process may have open at once. The Go runtime has raised the soft limit to the
+// hard one by then.
+func OpenFilesMax() (uint64, error) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0, fmt.Errorf("limit of open files: %w", err)
+	}
+	return l.Cur, nil
+}
