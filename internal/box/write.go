@@ -83,10 +83,14 @@ func (e *Engine) writable(s *Statement) (*Space, error) {
 
 // guarded is the space whose grants a statement needs: to truncate a space one must be allowed to write that space.
 func (e *Engine) guarded(sp *Space, s *Statement) *Space {
-	if sp.ID != dictionary.SpaceTruncate || s.Tuple == nil {
+	if sp.ID != dictionary.SpaceTruncate {
 		return sp
 	}
-	if target := e.schema.Space(uint32(firstUint(s.Tuple, 0))); target != nil {
+	row := s.Tuple
+	if row == nil {
+		row = s.Key
+	}
+	if target := e.schema.Space(uint32(firstUint(row, 0))); target != nil {
 		return target
 	}
 	return sp

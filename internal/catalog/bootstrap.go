@@ -194,7 +194,10 @@ func accessRows(publicFunctions []uint32) []tableRow {
 	for _, view := range systemViews() {
 		right(PublicID, "read", "table", view)
 	}
-	const spaceCluster = 320
+	// Who truncates a space must be allowed to write that space, so everybody may write _truncate, as in Tarantool.
+	const spaceCollation, spaceCluster, spaceTruncate = 276, 320, 330
+	right(PublicID, "write", "table", spaceCollation)
+	right(PublicID, "write", "table", spaceTruncate)
 	right(ReplicationID, "read", "universe", 0)
 	right(ReplicationID, "write", "table", spaceCluster)
 	return rows
