@@ -3,6 +3,7 @@ package box
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"unicode"
 	"unicode/utf8"
 
@@ -128,9 +129,9 @@ func (d *SpaceDef) parseFlags(b []byte, code errcode.Code) error {
 	case err != nil:
 		return err
 	case group > 1:
-		return errcode.Newf(errcode.NoSuchGroup, "Replication group '%d' does not exist", group)
+		return errcode.New(errcode.NoSuchGroup, strconv.FormatUint(group, 10))
 	case view && !hasSQL:
-		return errcode.Newf(errcode.ViewMissingSQL, "Space declared as a view must have SQL statement")
+		return errcode.New(errcode.ViewMissingSQL)
 	case sync && d.Local:
 		return errcode.New(code, d.Name, "local space can't be synchronous")
 	}

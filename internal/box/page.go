@@ -31,7 +31,7 @@ type Page struct {
 // positionEncoding is how positions are shown to clients.
 var positionEncoding = base64.RawURLEncoding
 
-var errPosition = errcode.Newf(errcode.IteratorPosition, "Iterator position is invalid")
+var errPosition = errcode.New(errcode.IteratorPosition)
 
 // begin makes the plan one of a page, which may begin behind a position. It comes last: of the iterators that mean the
 // same one is left. pg may be nil.

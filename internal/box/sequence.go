@@ -207,7 +207,7 @@ func (q *Sequence) valueFor(sp *Space, s *Statement, now func() sequenceValue) (
 		return 0, false, nil
 	}
 	if n, ok = q.next(now()); !ok {
-		err = errSequence(errcode.SequenceOverflow, "Sequence '%s' has overflowed", q.Name)
+		err = errcode.New(errcode.SequenceOverflow, q.Name)
 	}
 	return n, ok, err
 }

@@ -38,12 +38,8 @@ func isSequenceSpace(id uint32) bool {
 	return id == dictionary.SpaceSequence || id == dictionary.SpaceSequenceData || id == dictionary.SpaceSpaceSequence
 }
 
-func errSequence(code errcode.Code, format string, args ...any) error {
-	return errcode.Newf(code, format, args...)
-}
-
 func errNoSequence(id uint64) error {
-	return errSequence(errcode.NoSuchSequence, "Sequence '%s' does not exist", strconv.FormatUint(id, 10))
+	return errcode.New(errcode.NoSuchSequence, strconv.FormatUint(id, 10))
 }
 
 // prepareSequenceRow is prepareDDL for the three spaces that describe sequences.
@@ -62,15 +58,15 @@ func (e *Engine) prepareSequenceRow(sp *Space, before, after []byte) (func(), er
 }
 
 func (e *Engine) prepareSequence(before, after []byte) (func(), error) {
-	code, format := errcode.CreateSequence, "Failed to create sequence '%s': %s"
+	code := errcode.CreateSequence
 	if before != nil {
-		code, format = errcode.AlterSequence, "Can't modify sequence '%s': %s"
+		code = errcode.AlterSequence
 	}
 	q, err := parseSequence(after)
 	if err != nil {
 		return nil, err
 	}
-	refuse := func(text string) (func(), error) { return nil, errSequence(code, format, q.Name, text) }
+	refuse := func(text string) (func(), error) { return nil, errcode.New(code, q.Name, text) }
 	switch {
 	case len(q.Name) > nameBytesMax:
 		return refuse("sequence name is too long")
@@ -121,7 +117,7 @@ func (e *Engine) prepareDropSequence(before []byte) (func(), error) {
 		text = "the sequence is in use"
 	}
 	if text != "" {
-		return nil, errSequence(errcode.DropSequence, "Can't drop sequence '%s': %s", q.Name, text)
+		return nil, errcode.New(errcode.DropSequence, q.Name, text)
 	}
 	return func() {
 		if row != 0 {

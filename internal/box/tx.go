@@ -238,7 +238,7 @@ func (t *Tx) writable(s *Statement) (*Space, error) {
 	case sp.IsView():
 		return nil, errcode.New(errcode.ViewIsRO, sp.Name)
 	case sp.ID < firstUserSpace:
-		return nil, errcode.Newf(errcode.MultistatementTransaction, "Space %s does not support multi-statement transactions", sp.Name)
+		return nil, errcode.New(errcode.MultistatementTransaction, "a change of space '"+sp.Name+"'")
 	case sp.primary() == nil:
 		return nil, errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
 	}

@@ -113,7 +113,7 @@ func checkUserName(name, kind string) error {
 
 func existsError(old User) error {
 	if old.Type == TypeRole {
-		return errcode.Newf(errcode.RoleExists, "Role '%s' already exists", old.Name)
+		return errcode.New(errcode.RoleExists, old.Name)
 	}
 	return errcode.New(errcode.UserExists, old.Name)
 }
@@ -123,11 +123,8 @@ func noSuchUser(id uint32) error {
 }
 
 func createRoleError(name, why string) error {
-	return errcode.Newf(createRole, "Failed to create role '%s': %s", name, why)
+	return errcode.New(errcode.CreateRole, name, why)
 }
-
-// createRole is Tarantool's number for a role that could not be created.
-const createRole errcode.Code = 84
 
 func (t *tx) dropUser(id uint32, kind string) error {
 	u, ok := t.s.User(id)
@@ -167,7 +164,7 @@ func (t *tx) changeAuth(id uint32, a Auth) error {
 	case u.Type == TypeRole && a != (Auth{}):
 		return createRoleError(u.Name, "authentication data can not be set for a role")
 	case id == GuestID && a.Data != EmptyPasswordHash:
-		return errcode.Newf(errcode.GuestUserPassword, "Setting password for guest user has no effect")
+		return errcode.New(errcode.GuestUserPassword)
 	case !a.valid():
 		return errcode.New(errcode.CreateUser, u.Name, "invalid user password")
 	case u.Auth == a:
@@ -224,10 +221,10 @@ func checkGrant(s *State, p Privilege) error {
 	}
 	role, ok := s.roleByID(p.ObjectID)
 	if !ok {
-		return errcode.Newf(errcode.NoSuchRole, "Role '%s' is not found", role.Name)
+		return errcode.New(errcode.NoSuchRole, role.Name)
 	}
 	if p.Privilege == "execute" && grantee.Type == TypeRole && s.reaches(role.ID, grantee.ID) {
-		return errcode.Newf(errcode.RoleLoop, "Granting role '%s' to role '%s' would create a loop", role.Name, grantee.Name)
+		return errcode.New(errcode.RoleLoop, role.Name, grantee.Name)
 	}
 	return nil
 }

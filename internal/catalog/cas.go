@@ -312,7 +312,7 @@ func SetTarget(s *State, name string, target lifecycle.GradeName, reason, change
 		return Op{Kind: Nop}, guard, nil
 	}
 	if !lifecycle.TargetAllowed(row.Target, next) {
-		return Op{}, Predicate{}, errcode.Newf(errcode.InstanceExpelled, "Instance %s is expelled", name)
+		return Op{}, Predicate{}, errcode.New(errcode.InstanceExpelled, name)
 	}
 	row.Target, row.TargetReason, row.TargetChangeTime = next, reason, changedAt
 	return Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: TableInstance, Tuple: row.Row()}}}, guard, nil

@@ -172,7 +172,7 @@ func alterUserOps(old, u User) ([]Op, error) {
 	}
 	if old.Auth != u.Auth {
 		if u.ID == GuestID {
-			return nil, errcode.Newf(errcode.GuestUserPassword, "Setting password for guest user has no effect")
+			return nil, errcode.New(errcode.GuestUserPassword)
 		}
 		ops = append(ops, Op{Kind: ChangeAuth, User: User{ID: u.ID, Auth: u.Auth}})
 	}

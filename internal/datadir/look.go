@@ -172,7 +172,7 @@ func lookMember(l Listing) Verdict {
 	case l.Config.State == Absent:
 		v.Begin = BeginInitError
 		v.Cause = cause(ConfigDir, "the copy of the cluster-wide configuration is missing: data without configuration; "+
-			"see lycosa config repair")
+			"restore "+ConfigDir+"/ from a copy of this directory")
 	case l.Config.State == Unreadable:
 		v.Begin = BeginInitError
 		v.Cause = cause(ConfigDir, "the copy of the cluster-wide configuration cannot be used: "+l.Config.Reason)
@@ -182,9 +182,9 @@ func lookMember(l Listing) Verdict {
 	}
 	if lost := missing(l); lost != "" {
 		v.Begin = BeginWait
-		v.Cause = cause(DataDir, fmt.Sprintf("instance %s has lost %s. If other replicas hold its data, run `lycosa replace %s` "+
-			"on one of them; a lone instance needs a restored copy, or an empty directory to start on", id.InstanceName, lost,
-			id.InstanceName))
+		v.Cause = cause(DataDir, fmt.Sprintf("instance %s has lost %s. Restore the directory from a copy, or start on an empty one "+
+			"without the data. That other replicas feed the instance anew (`lycosa replace %s`) comes with clusters of several instances, "+
+			"in a later version", id.InstanceName, lost, id.InstanceName))
 	}
 	return v
 }

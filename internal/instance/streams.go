@@ -120,7 +120,7 @@ func (b *backend) inStream(s *server.Session, ss *session, req *iproto.Request, 
 	return st.run(req, ss.user, out)
 }
 
-func errSessionClosed() error { return errcode.Newf(errcode.SessionClosed, "Session is closed") }
+func errSessionClosed() error { return errcode.New(errcode.SessionClosed) }
 
 func copyRequest(req *iproto.Request) *iproto.Request {
 	kept := *req
@@ -154,7 +154,7 @@ func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []by
 	}
 	switch {
 	case st.expired:
-		return fail(errcode.Newf(errcode.TransactionTimeout, "Transaction has been aborted by timeout"))
+		return fail(errcode.New(errcode.TransactionTimeout))
 	case req.Type == iproto.TypeCall || req.Type == iproto.TypeCall16:
 		if res, done = b.call(st, user, req, out); !done {
 			st.busy = true
@@ -201,7 +201,7 @@ func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
 	version := st.b.SchemaVersion()
 	if st.expired {
 		st.expired = false
-		return iproto.AppendError(out, req.Sync, version, errcode.Newf(errcode.TransactionTimeout, "Transaction has been aborted by timeout")), true
+		return iproto.AppendError(out, req.Sync, version, errcode.New(errcode.TransactionTimeout)), true
 	}
 	if st.tx == nil {
 		return iproto.AppendOK(out, req.Sync, version, nil), true

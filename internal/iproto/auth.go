@@ -116,7 +116,7 @@ func DecodeAuth(tuple []byte) (a AuthData, err error) {
 		return a, errcode.New(errcode.InvalidMsgPack, "authentication request body")
 	}
 	if string(method) != AuthChapSHA1 {
-		return a, errcode.Newf(errcode.UnknownAuthMethod, "Unknown authentication method '%s'", printable(method))
+		return a, errcode.New(errcode.UnknownAuthMethod, printable(method))
 	}
 	a.Scramble, _, err = msgpack.ReadStr(b)
 	if err != nil {

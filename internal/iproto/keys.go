@@ -146,6 +146,3 @@ const (
 	// AuthChapSHA1 is the name of the only authentication method that is served.
 	AuthChapSHA1 = "chap-sha1"
 )
-
-// CodeCredsMismatch is the error number of a wrong password.
-const CodeCredsMismatch = 47

@@ -9,6 +9,7 @@ package raftgroup
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 )
@@ -175,5 +176,5 @@ func NotLeader(leader uint64) error {
 	if leader == 0 {
 		return errcode.New(errcode.NotALeader, "no leader is known")
 	}
-	return errcode.Newf(errcode.NotALeader, "Not a leader: the leader has raft id %d", leader)
+	return errcode.New(errcode.NotALeader, "the leader has raft id "+strconv.FormatUint(leader, 10))
 }

@@ -337,6 +337,44 @@ func TestErrorsHaveHints(t *testing.T) {
 	}
 }
 
+// TestErrorTexts wants the texts of numbered errors in errcode/codes.txt: Newf is for those that say something else.
+func TestErrorTexts(t *testing.T) {
+	table, err := os.ReadFile("../errcode/codes.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	verb := regexp.MustCompile(`%[-+# 0-9.]*[a-zA-Z]`)
+	texts := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\d+ \w+ "(.*)"$`).FindAllSubmatch(table, -1) {
+		texts[verb.ReplaceAllString(string(m[1]), "%")] = true
+	}
+	found := 0
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) < 2 {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || sel.Sel.Name != "Newf" {
+				return true
+			}
+			found++
+			if lit, ok := call.Args[1].(*ast.BasicLit); ok {
+				if text, err := strconv.Unquote(lit.Value); err == nil && text != "%s" && texts[verb.ReplaceAllString(text, "%")] {
+					t.Errorf("%s: %s is in errcode/codes.txt: use errcode.New", fset.Position(n.Pos()), lit.Value)
+				}
+			}
+			return true
+		})
+	}
+	if found == 0 || len(texts) < 100 {
+		t.Errorf("%d errors with texts of their own, %d texts in the table", found, len(texts))
+	}
+}
+
 // TestDepsSorted keeps the list readable.
 func TestDepsSorted(t *testing.T) {
 	data, err := os.ReadFile(depsFile)

@@ -121,8 +121,7 @@ func (r *rule) agree(p Part, declared bool) error {
 			r.onNil = a
 		}
 	default:
-		return errcode.Newf(errcode.ActionMismatch, "Field %d contains %s on conflict action, but %s in index parts",
-			p.Field+1, nilActionNames[r.onNil], nilActionNames[a])
+		return errcode.New(errcode.ActionMismatch, p.Field+1, nilActionNames[r.onNil], nilActionNames[a])
 	}
 	return nil
 }
@@ -164,7 +163,7 @@ func (f *Format) Validate(tup []byte) error {
 		return errBody()
 	}
 	if f.exactCount != 0 && uint32(n) != f.exactCount && len(f.rules) > 0 {
-		return errcode.Newf(errcode.Code(38), "Tuple field count %d does not match space field count %d", n, f.exactCount)
+		return errcode.New(errcode.ExactFieldCount, n, f.exactCount)
 	}
 	for i := range n {
 		rest, err := msgpack.Skip(b)
@@ -194,8 +193,7 @@ func (f *Format) Validate(tup []byte) error {
 }
 
 func (f *Format) mismatch(i int) error {
-	return errcode.Newf(errcode.Code(23), "Tuple field %d type does not match one required by operation: expected %s",
-		i+1, f.rules[i].kind)
+	return errcode.New(errcode.FieldType, strconv.Itoa(i+1), f.rules[i].kind)
 }
 
 // missing names the first field that is required and not among the n there.

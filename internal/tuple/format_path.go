@@ -145,8 +145,7 @@ func (r *pathRule) checkChild(t token, v []byte) error {
 		return nil
 	}
 	if bit := kindBit(v); bit&c.kind.mask() == 0 && !(bit == bitNil && c.leaf && c.nullable) {
-		return errcode.Newf(errcode.Code(23), "Tuple field %s type does not match one required by operation: expected %s",
-			c.name, c.kind)
+		return errcode.New(errcode.FieldType, c.name, c.kind)
 	}
 	return c.checkTypes(v)
 }

@@ -84,7 +84,7 @@ func (d *Field) check(i int) error {
 	case len(d.Name) > 65000:
 		return errcode.Newf(errcode.CreateSpace, "field %d name is too long", i)
 	case d.Collation > collationIDMax:
-		return errcode.Newf(errcode.Code(151), "Wrong collation options (field %d): collation was not found by ID", i)
+		return errcode.New(errcode.WrongCollationOptions, i, "collation was not found by ID")
 	case d.Collation != 0 && d.Type != String && d.Type != Scalar && d.Type != Any:
 		return errcode.Newf(errcode.CreateSpace, "collation is reasonable only for string, scalar and any fields")
 	}
@@ -211,8 +211,7 @@ func ParseParts(b []byte) ([]Part, error) {
 
 func (p *Part) parsePair(b []byte) error {
 	wrong := func(text string) error {
-		return errcode.Newf(errcode.WrongIndexParts,
-			"Wrong index parts: %s; expected field1 id (number), field1 type (string), ...", text)
+		return errcode.New(errcode.WrongIndexParts, text)
 	}
 	if msgpack.TypeOf(b[0]) != msgpack.TypeArray {
 		return wrong("expected an array")

@@ -84,11 +84,9 @@ func outOfStream(t iproto.Type) bool {
 func checkStream(req *iproto.Request) *errcode.Error {
 	switch {
 	case req.StreamID == 0 && outOfStream(req.Type):
-		return errcode.Newf(errcode.UnableToProcessOutOfStream, "Unable to process %s request out of stream",
-			iproto.TypeName(req.Type))
+		return errcode.New(errcode.UnableToProcessOutOfStream, iproto.TypeName(req.Type))
 	case req.StreamID != 0 && known(req.Type) && !iproto.InStream(req.Type):
-		return errcode.Newf(errcode.UnableToProcessInStream, "Unable to process %s request in stream",
-			iproto.TypeName(req.Type))
+		return errcode.New(errcode.UnableToProcessInStream, iproto.TypeName(req.Type))
 	}
 	return nil
 }
@@ -182,7 +180,7 @@ func (s *Session) verify(cred Credential, exists bool) *errcode.Error {
 	case auth.Empty:
 		return errcode.New(errcode.InvalidMsgPack, "authentication request body")
 	case !proved || !usable:
-		return errcode.Newf(iproto.CodeCredsMismatch, "Incorrect password supplied for user '%s'", shown(s.req.User))
+		return errcode.New(errcode.CredsMismatch, shown(s.req.User))
 	}
 	return cred.Refusal
 }

@@ -347,7 +347,7 @@ func (l *Loop[R]) refuse(err error) {
 
 func (l *Loop[R]) diskFullError() error { return errcode.New(errcode.DiskFull, l.cfg.Name) }
 
-func errShutdown() error { return errcode.Newf(errcode.Shutdown, "The instance is shutting down") }
+func errShutdown() error { return errcode.New(errcode.Shutdown) }
 
 // finished takes what the disk has done.
 func (l *Loop[R]) finished(o outcome) {
