@@ -80,6 +80,9 @@ func (e *Engine) prepareCreateSpace(def SpaceDef, old *Space) (func(), error) {
 }
 
 func checkEngine(def *SpaceDef) error {
+	if def.Engine == "service" {
+		return errcode.New(errcode.Unsupported, "Tarantool", "non-system space with 'service' engine.")
+	}
 	if def.Engine != "memtx" {
 		return errcode.New(errcode.NoSuchEngine, def.Engine)
 	}
@@ -88,11 +91,11 @@ func checkEngine(def *SpaceDef) error {
 
 func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 	sp := e.schema.Space(uint32(firstUint(before, 0)))
-	if e.isSystem(sp.ID) {
-		return nil, errcode.New(errcode.DropSpace, sp.Name, "it is a system space")
-	}
 	if len(sp.Indexes) > 0 {
 		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has indexes")
+	}
+	if e.isSystem(sp.ID) {
+		return nil, errcode.New(errcode.DropSpace, sp.Name, "it is a system space")
 	}
 	if e.hasTruncateRow(sp.ID) {
 		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has truncate record")

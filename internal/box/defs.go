@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -15,7 +13,7 @@ import (
 
 const (
 	nameBytesMax       = 65000
-	engineNameBytesMax = 10
+	engineNameBytesMax = 16
 	shownNameBytes     = 64 // of a name that is too long
 )
 
@@ -84,7 +82,7 @@ func (d *SpaceDef) checkHead(id uint64, code errcode.Code) error {
 	switch {
 	case len(d.Name) > nameBytesMax:
 		return errcode.New(code, d.Name[:shownNameBytes], "space name is too long")
-	case !isIdentifier(d.Name):
+	case !tuple.IsIdentifier(d.Name):
 		return errcode.New(errcode.Identifier, d.Name)
 	case id > 1<<31-1:
 		return errcode.New(code, d.Name, "space id is too big")
@@ -92,7 +90,7 @@ func (d *SpaceDef) checkHead(id uint64, code errcode.Code) error {
 		return errcode.New(code, d.Name, "space id 0 is reserved")
 	case len(d.Engine) > engineNameBytesMax:
 		return errcode.New(code, d.Name, "space engine name is too long")
-	case !isIdentifier(d.Engine):
+	case !tuple.IsIdentifier(d.Engine):
 		return errcode.New(errcode.Identifier, d.Engine)
 	}
 	return nil
@@ -112,7 +110,7 @@ func (d *SpaceDef) parseFlags(b []byte, code errcode.Code) error {
 			view, err = boolOption(key, value, wrong)
 		case "is_sync":
 			sync, err = boolOption(key, value, wrong)
-		case "defer_deletes":
+		case "defer_deletes": // of a newer Tarantool, for vinyl
 			_, err = boolOption(key, value, wrong)
 		case "sql":
 			if hasSQL = msgpack.TypeOf(value[0]) == msgpack.TypeStr; !hasSQL {
@@ -132,6 +130,8 @@ func (d *SpaceDef) parseFlags(b []byte, code errcode.Code) error {
 		return errcode.New(errcode.NoSuchGroup, strconv.FormatUint(group, 10))
 	case view && !hasSQL:
 		return errcode.New(errcode.ViewMissingSQL)
+	case view:
+		return errcode.New(errcode.NotImplemented, "a view")
 	case sync && d.Local:
 		return errcode.New(code, d.Name, "local space can't be synchronous")
 	}
@@ -221,15 +221,6 @@ func (d *SpaceDef) checkNames() error {
 		seen[f.Name] = true
 	}
 	return nil
-}
-
-// isIdentifier tells whether a name is not empty, UTF-8 and printable.
-func isIdentifier(name string) bool {
-	ok := name != "" && utf8.ValidString(name)
-	for _, r := range name {
-		ok = ok && unicode.IsPrint(r)
-	}
-	return ok
 }
 
 func isDictionary(id uint32) bool {

@@ -12,6 +12,9 @@ import (
 const (
 	typeTree = "TREE"
 	typeHash = "HASH"
+	// Tarantool has these too, we do not.
+	typeRTree  = "RTREE"
+	typeBitset = "BITSET"
 
 	indexIDMax = 127
 	partsMax   = 255
@@ -108,6 +111,7 @@ func (d *IndexDef) parseOptions(b []byte) (rest []byte, err error) {
 	distance := "euclid"
 	pageSize, rangeSize, runs := int64(8192), int64(0), int64(2)
 	ratio, fpr := 3.5, 0.05
+	var function uint64
 	rest, err = eachOption(b, wrong, func(key string, value []byte) (err error) {
 		switch key {
 		case "unique":
@@ -130,8 +134,10 @@ func (d *IndexDef) parseOptions(b []byte) (rest []byte, err error) {
 		case "bloom_fpr":
 			fpr, err = floatOption(key, value, wrong)
 		case "func":
-			return errcode.New(errcode.NotImplemented, "a functional index")
-		case "hint", "sql":
+			if function, err = uintOption(key, value, wrong); err == nil && function != 0 {
+				return errcode.New(errcode.NotImplemented, "a functional index")
+			}
+		case "hint", "sql": // hint is of a newer Tarantool
 		default:
 			return wrong(fmt.Sprintf("unexpected option '%s'", key))
 		}
@@ -160,7 +166,7 @@ func (d *IndexDef) check(sp *Space) error {
 	if len(d.Name) > nameBytesMax {
 		return errcode.New(errcode.ModifyIndex, d.Name[:shownNameBytes], sp.Name, "index name is too long")
 	}
-	if !isIdentifier(d.Name) {
+	if !tuple.IsIdentifier(d.Name) {
 		return errcode.New(errcode.Identifier, d.Name)
 	}
 	var err error
@@ -206,6 +212,10 @@ func (d *IndexDef) checkParts(sp *Space, refuse func(string) error) error {
 		return errcode.New(errcode.NullablePrimary, sp.Name)
 	case nullable && d.Type != typeTree && d.knownType():
 		return errcode.New(errcode.Unsupported, d.Type, "nullable parts")
+	case d.Type == typeRTree && d.Unique:
+		return refuse("RTREE index can not be unique")
+	case d.Type == typeBitset && d.Unique:
+		return refuse("BITSET can not be unique")
 	case d.Type != typeTree && d.Type != typeHash:
 		return errcode.New(errcode.IndexType, d.Name, sp.Name)
 	case d.Type == typeHash && !d.Unique:
@@ -223,7 +233,7 @@ func (d *IndexDef) checkParts(sp *Space, refuse func(string) error) error {
 // knownType tells whether Tarantool has such an index, which is what decides the error.
 func (d *IndexDef) knownType() bool {
 	switch d.Type {
-	case typeTree, typeHash, "BITSET", "RTREE":
+	case typeTree, typeHash, typeBitset, typeRTree:
 		return true
 	}
 	return false

@@ -70,7 +70,7 @@ func (e *Engine) prepareSequence(before, after []byte) (func(), error) {
 	switch {
 	case len(q.Name) > nameBytesMax:
 		return refuse("sequence name is too long")
-	case !isIdentifier(q.Name):
+	case !tuple.IsIdentifier(q.Name):
 		return nil, errcode.New(errcode.Identifier, q.Name)
 	case q.Step == 0:
 		return refuse("step option must be non-zero")

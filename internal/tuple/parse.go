@@ -2,6 +2,8 @@ package tuple
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -45,6 +47,7 @@ func (d *Field) parse(b []byte, i int) error {
 		return errcode.Newf(errcode.CreateSpace, "field %d is not map", i)
 	}
 	n, b, _ := msgpack.ReadMapLen(b)
+	known := true
 	for range n {
 		key, rest, err := msgpack.ReadStr(b)
 		if err != nil {
@@ -55,46 +58,56 @@ func (d *Field) parse(b []byte, i int) error {
 		case "name":
 			d.Name = o.str()
 		case "type":
-			name := o.enum()
-			t, ok := parseStoredType(name)
-			if o.bad == "" && !ok {
-				return errcode.Newf(errcode.CreateSpace, "field %d has unknown field type", i)
-			}
-			d.Type = t
+			d.Type, known = parseStoredType(o.enum())
 		case "is_nullable":
 			d.Nullable = o.boolean()
 		case "nullable_action":
 			d.OnNil = parseNilAction(o.enum())
 		case "collation":
 			d.Collation = o.unsigned()
+		case "default": // for SQL alone
+			o.str()
 		}
 		if o.bad != "" {
 			return errcode.New(errcode.WrongSpaceFormat, i, o.bad)
 		}
 		b = msgpack.SkipTrusted(rest)
 	}
-	return d.check(i)
+	return d.check(i, known)
 }
 
-// check refuses what makes no sense together.
-func (d *Field) check(i int) error {
+// check refuses what makes no sense together, in the order of Tarantool 2.6.
+func (d *Field) check(i int, knownType bool) error {
 	switch {
 	case d.Name == "":
 		return errcode.Newf(errcode.CreateSpace, "field %d name is not specified", i)
 	case len(d.Name) > 65000:
 		return errcode.Newf(errcode.CreateSpace, "field %d name is too long", i)
-	case d.Collation > collationIDMax:
-		return errcode.New(errcode.WrongCollationOptions, i, "collation was not found by ID")
+	case !IsIdentifier(d.Name):
+		return errcode.New(errcode.Identifier, d.Name)
+	case !knownType:
+		return errcode.Newf(errcode.CreateSpace, "field %d has unknown field type", i)
+	case d.OnNil == nilUnknown:
+		return errcode.Newf(errcode.CreateSpace, "field %d has unknown field on conflict nullable action", i)
+	case !d.OnNil.agrees(d.Nullable):
+		return errcode.Newf(errcode.CreateSpace, "field %d has conflicting nullability and nullable action properties", i)
 	case d.Collation != 0 && d.Type != String && d.Type != Scalar && d.Type != Any:
 		return errcode.Newf(errcode.CreateSpace, "collation is reasonable only for string, scalar and any fields")
-	}
-	if d.OnNil == nilUnknown {
-		return errcode.Newf(errcode.CreateSpace, "field %d has unknown field on conflict nullable action", i)
-	}
-	if !d.OnNil.agrees(d.Nullable) {
-		return errcode.Newf(errcode.CreateSpace, "field %d has conflicting nullability and nullable action properties", i)
+	case d.Collation > collationIDMax:
+		return errcode.New(errcode.WrongCollationOptions, i, "collation was not found by ID")
 	}
 	return nil
+}
+
+// IsIdentifier tells whether Tarantool 2.6 takes a name: it is not empty, UTF-8, and each character is assigned, no control
+// character and no separator of lines or paragraphs.
+func IsIdentifier(name string) bool {
+	for _, r := range name {
+		if r == utf8.RuneError || !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Zs, unicode.Cf, unicode.Co) {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // option is one pair of an options map; bad says what is wrong with the value.
