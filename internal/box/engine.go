@@ -55,6 +55,9 @@ type Engine struct {
 	sequences   *Index
 	sequenceKey []byte
 	changes     changes
+	// placed is the primary index in which find has just looked for the tuple that apply is to put.
+	placed *indexState
+	ahead  ahead
 
 	schemas atomic.Pointer[schemaVersion]
 }

@@ -176,7 +176,7 @@ func (e *Engine) applyRow(r Row) error {
 	if err := sp.Format.Validate(r.Data); err != nil {
 		return fmt.Errorf("space %d: %w", r.SpaceID, err)
 	}
-	return e.applyChange(sp, pk.state.store.GetTuple(pk.state.cur, r.Data), r.Data)
+	return e.applyChange(sp, e.find(pk, r.Data), r.Data)
 }
 
 func (e *Engine) applyChange(sp *Space, old memory.Ref, tup []byte) error {
@@ -219,7 +219,7 @@ func (e *Engine) Load(space uint32, tup []byte) error {
 		e.loading = false
 		e.setForce(false)
 	}()
-	return e.applyChange(sp, pk.state.store.GetTuple(pk.state.cur, tup), tup)
+	return e.applyChange(sp, e.find(pk, tup), tup)
 }
 
 // LoadBuiltin puts the rows of _space and _index that describe the virtual spaces into the open version. They are part of

@@ -67,7 +67,12 @@ func (r *Reader) Close() { r.e.epochs.Unregister(r.slot) }
 // Select appends the tuples that the query finds to out, and returns their number.
 func (r *Reader) Select(q *Query, out []byte) ([]byte, int, error) {
 	version := r.slot.Enter()
-	out, n, err := r.selectAt(version, q, out)
+	p := &r.plan
+	err := p.make(r.space(r.e.schemaAt(version), q.SpaceID), q)
+	var n int
+	if err == nil {
+		out, n, err = r.run(version, p, q, out)
+	}
 	r.slot.Leave()
 	return out, n, err
 }
@@ -136,25 +141,21 @@ func (s *sink) add(tup []byte) bool {
 	return s.limit > 0
 }
 
-func (r *Reader) selectAt(version uint64, q *Query, out []byte) ([]byte, int, error) {
-	e, p, s := r.e, &r.plan, &r.sink
-	schema := e.schemaAt(version)
-	if err := p.make(r.space(schema, q.SpaceID), q); err != nil {
-		return out, 0, err
-	}
+// run appends the result of a query that was checked.
+func (r *Reader) run(version uint64, p *plan, q *Query, out []byte) ([]byte, int, error) {
+	e, s := r.e, &r.sink
 	if q.Limit == 0 {
 		return out, 0, nil
 	}
 	if q.Offset == 0 && p.exact() {
 		st := p.index.state
-		if ref := st.store.Get(st.rootAt(version), p.key, p.parts); ref != 0 {
-			return append(out, e.arena.Tuple(ref)...), 1, nil
-		}
-		return out, 0, nil
+		out, n := r.one(st.store.Get(st.rootAt(version), p.key, p.parts), out)
+		return out, n, nil
 	}
 	*s = sink{out: out, skip: q.Offset, limit: q.Limit, bytesMax: len(out) + ReplyBytesMax}
 	rows, ix := p.space, p.index
 	if p.space.IsView() {
+		schema := e.schemaAt(version)
 		s.visible = visibility(schema, p.space, q.User)
 		rows = schema.Space(p.space.viewOf)
 		ix = rows.Index(p.index.ID)
@@ -166,6 +167,7 @@ func (r *Reader) selectAt(version uint64, q *Query, out []byte) ([]byte, int, er
 		st := ix.state
 		st.store.Seek(&r.cur, st.rootAt(version), treeIterator(p), p.key, p.parts)
 		for ref, ok := r.cur.Next(); ok; ref, ok = r.cur.Next() {
+			r.cur.Prefetch()
 			tup := e.arena.Tuple(ref)
 			if p.beyond(tup) || !s.add(tup) {
 				break
@@ -176,6 +178,14 @@ func (r *Reader) selectAt(version uint64, q *Query, out []byte) ([]byte, int, er
 		return out, 0, errcode.New(errcode.TooBig, "a result", len(s.out)-len(out), ReplyBytesMax)
 	}
 	return s.out, s.count, nil
+}
+
+// one appends the tuple of a reference, which may be 0 for none.
+func (r *Reader) one(ref memory.Ref, out []byte) ([]byte, int) {
+	if ref == 0 {
+		return out, 0
+	}
+	return append(out, r.e.arena.Tuple(ref)...), 1
 }
 
 // make checks a query in the order in which Tarantool 2.6 does.

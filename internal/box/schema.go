@@ -147,10 +147,15 @@ type rootVersion struct {
 // store is what a tree and a hash have in common.
 type store interface {
 	Insert(r *index.Root, version uint64, tup memory.Ref) (memory.Ref, error)
+	Find(r index.Root, tup []byte) memory.Ref
+	FindKey(r index.Root, key []byte) memory.Ref
+	Put(r *index.Root, version uint64, tup memory.Ref) (memory.Ref, error)
 	Delete(r *index.Root, version uint64, tup []byte) (memory.Ref, error)
 	Get(r index.Root, key []byte, parts int) memory.Ref
 	GetTuple(r index.Root, tup []byte) memory.Ref
 	Seek(c *index.Cursor, r index.Root, it index.Iterator, key []byte, parts int)
+	Start(l *index.Lookup, r index.Root, key []byte, parts int)
+	StartTuple(l *index.Lookup, r index.Root, tup []byte)
 	Free(r index.Root, version uint64, tuples bool)
 }
 

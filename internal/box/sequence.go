@@ -157,6 +157,7 @@ func (e *Engine) logSequence(id uint32, v sequenceValue) {
 // fillStatement returns the statement with the value of the space's sequence in the place of a nil.
 func (e *Engine) fillStatement(sp *Space, s *Statement) (Statement, error) {
 	filled := *s
+	filled.fits = nil
 	q := e.schema.Sequence(sp.auto.sequence)
 	n, ok, err := q.valueFor(sp, s, func() sequenceValue { return e.sequenceNow(q.ID) })
 	if ok {
@@ -170,6 +171,7 @@ func (e *Engine) fillStatement(sp *Space, s *Statement) (Statement, error) {
 // moved it. What another transaction takes meanwhile shows itself at the commit: it wrote the same primary key.
 func (t *Tx) fillStatement(sp *Space, s *Statement) (Statement, error) {
 	filled := *s
+	filled.fits = nil
 	q := t.schema.Sequence(sp.auto.sequence)
 	n, ok, err := q.valueFor(sp, s, func() sequenceValue { return t.sequenceValue(q.ID) })
 	if ok {

@@ -33,6 +33,9 @@ type Statement struct {
 	Tuple            []byte // Insert, Replace, Upsert
 	Ops              []byte // Update, Upsert
 	User             *User
+
+	// fits is the format that Tuple was found to fit by Expect, nil if it was not looked at.
+	fits *tuple.Format
 }
 
 // pageReserve is the memory that one statement may need for index pages, in bytes per index: a statement that passes the
@@ -42,6 +45,7 @@ const pageReserve = 16 << 10
 // Execute runs a statement on the newest version. It returns the tuple that the client gets (the new one; Delete: the
 // old one; nil where there is none), valid until the next Begin. A statement that fails has changed nothing.
 func (e *Engine) Execute(s *Statement) ([]byte, error) {
+	e.placed = nil
 	sp, err := e.writable(s)
 	if err != nil {
 		return nil, err
@@ -104,7 +108,7 @@ func (e *Engine) insertOrReplace(sp *Space, s *Statement) ([]byte, error) {
 		}
 		s = &filled
 	}
-	if err := e.checkTuple(sp, s.Tuple); err != nil {
+	if err := e.checkStatement(sp, s); err != nil {
 		return nil, err
 	}
 	pk := sp.primary()
@@ -114,7 +118,7 @@ func (e *Engine) insertOrReplace(sp *Space, s *Statement) ([]byte, error) {
 	if s.Kind == Replace && len(sp.Indexes) == 1 && sp.auto == nil && !isDictionary(sp.ID) {
 		return e.replaceOnly(sp, pk.state, s.Tuple)
 	}
-	old := pk.state.store.GetTuple(pk.state.cur, s.Tuple)
+	old := e.find(pk, s.Tuple)
 	if old != 0 && s.Kind == Insert {
 		return nil, errcode.New(errcode.TupleFound, pk.Name, sp.Name)
 	}
@@ -135,6 +139,20 @@ func (e *Engine) replaceOnly(sp *Space, st *indexState, tup []byte) ([]byte, err
 		e.retireTuple(old)
 	}
 	return e.arena.Tuple(ref), nil
+}
+
+// find finds the tuple with the primary key of tup, and keeps its place for apply.
+func (e *Engine) find(pk *Index, tup []byte) memory.Ref {
+	e.placed = pk.state
+	return pk.state.store.Find(pk.state.cur, tup)
+}
+
+// checkStatement is checkTuple for a statement's tuple, which Expect may have checked already.
+func (e *Engine) checkStatement(sp *Space, s *Statement) error {
+	if s.fits == sp.Format && len(s.Tuple) <= e.options.TupleBytesMax {
+		return nil
+	}
+	return e.checkTuple(sp, s.Tuple)
 }
 
 func (e *Engine) checkTuple(sp *Space, tup []byte) error {
@@ -171,14 +189,14 @@ func (e *Engine) update(sp *Space, s *Statement) ([]byte, error) {
 }
 
 func (e *Engine) upsert(sp *Space, s *Statement) error {
-	if err := e.checkTuple(sp, s.Tuple); err != nil {
+	if err := e.checkStatement(sp, s); err != nil {
 		return err
 	}
 	pk := sp.primary()
 	if pk == nil {
 		return errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
 	}
-	old := pk.state.store.GetTuple(pk.state.cur, s.Tuple)
+	old := e.find(pk, s.Tuple)
 	if old == 0 {
 		if err := tuple.CheckOps(s.Ops, s.IndexBase, sp.Format); err != nil {
 			return err
@@ -217,6 +235,10 @@ func (e *Engine) findExact(sp *Space, s *Statement) (memory.Ref, error) {
 	ix, key, err := exactKey(sp, s)
 	if err != nil {
 		return 0, err
+	}
+	if ix.ID == 0 {
+		e.placed = ix.state
+		return ix.state.store.FindKey(ix.state.cur, key), nil
 	}
 	return ix.state.store.Get(ix.state.cur, key, ix.Def.PartCount()), nil
 }
@@ -303,7 +325,8 @@ func (e *Engine) checkQuota(sp *Space, tup []byte) error {
 	return nil
 }
 
-// apply changes tuple and indexes; it cannot fail. It returns the stored tuple, nil for a removal.
+// apply changes tuple and indexes; it cannot fail. It returns the stored tuple, nil for a removal. Where find or findExact
+// has just looked for the primary key, that is not done again.
 func (e *Engine) apply(sp *Space, old memory.Ref, tup []byte) []byte {
 	var ref memory.Ref
 	if tup != nil {
@@ -320,10 +343,15 @@ func (e *Engine) apply(sp *Space, old memory.Ref, tup []byte) []byte {
 		if old != 0 && (ref == 0 || n > 0 && ix.cmp.Compare(before, tup) != 0) && !ix.Def.Excludes(before) {
 			must(st.store.Delete(&st.cur, e.version, before))
 		}
-		if ref != 0 && !ix.Def.Excludes(tup) {
+		switch {
+		case ref == 0 || ix.Def.Excludes(tup):
+		case e.placed == st:
+			must(st.store.Put(&st.cur, e.version, ref))
+		default:
 			must(st.store.Insert(&st.cur, e.version, ref))
 		}
 	}
+	e.placed = nil
 	e.record(sp, old, ref)
 	if old != 0 {
 		e.retireTuple(old)

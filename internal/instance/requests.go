@@ -42,6 +42,9 @@ func (w *waiting) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 	return iproto.AppendError(out, req.Sync, 0, refusal), true
 }
 
+// Answer has nothing to add: nothing is put off.
+func (w *waiting) Answer(_ *server.Session, out []byte) []byte { return out }
+
 // Flush has nothing to hand over.
 func (w *waiting) Flush(*server.Session) {}
 
@@ -93,12 +96,17 @@ type session struct {
 	reader *box.Reader
 	user   *box.User
 	batch  *replicaset.Batch
-	// bytes is the chunk into which the gathered statements are copied.
-	bytes []byte
-	taken int
 	// query is here so that a select needs no memory of its own.
 	query   box.Query
 	streams streams
+	// group has the selects that were put off, nil between drains, and syncs what they are answered with.
+	group *group
+}
+
+// group is a Group with the numbers of its requests.
+type group struct {
+	box.Group
+	syncs [box.GroupMax]uint64
 }
 
 // selector reads: the newest version, or a transaction's.
@@ -133,10 +141,7 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 	}
 	switch req.Type {
 	case iproto.TypeSelect:
-		if ss.reader == nil {
-			ss.reader = b.readers.get(b.c.engine)
-		}
-		return b.selectRows(ss.reader, &ss.query, ss.user, req, out), true
+		return b.read(ss, req, out), true
 	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
 		if isAccess(req.SpaceID) {
 			b.changeAccess(s, ss, req)
@@ -150,27 +155,87 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.UnknownRequestType, req.Type)), true
 }
 
+// read puts a select off until its group is full or the drain ends. A page is run at once, after those before it.
+func (b *backend) read(ss *session, req *iproto.Request, out []byte) []byte {
+	if ss.reader == nil {
+		ss.reader, ss.group = b.readers.get(b.c.engine)
+	}
+	if req.Has&paged != 0 {
+		out = b.answer(ss, out)
+		return b.selectRows(ss.reader, &ss.query, ss.user, req, out)
+	}
+	g := ss.group
+	g.syncs[g.Len()] = req.Sync
+	*g.Add() = queryOf(req, ss.user)
+	if g.Len() == box.GroupMax {
+		return b.answer(ss, out)
+	}
+	return out
+}
+
+// queryOf is the query of a request; its bytes are still the request's.
+func queryOf(req *iproto.Request, user *box.User) box.Query {
+	return box.Query{SpaceID: req.SpaceID, IndexID: req.IndexID, Iterator: req.Iterator, Offset: req.Offset, Limit: req.Limit,
+		Key: req.Key, User: user}
+}
+
+// Answer runs the selects that were put off.
+func (b *backend) Answer(s *server.Session, out []byte) []byte {
+	if ss, ok := s.Local.(*session); ok {
+		return b.answer(ss, out)
+	}
+	return out
+}
+
+func (b *backend) answer(ss *session, out []byte) []byte {
+	g, r := ss.group, ss.reader
+	if g == nil || g.Len() == 0 {
+		return out
+	}
+	schema := b.SchemaVersion()
+	r.Begin(&g.Group)
+	for i := range g.Len() {
+		before := len(out)
+		var mark, n int
+		var err error
+		out, mark = iproto.BeginData(out, g.syncs[i], schema)
+		if out, n, err = r.Take(&g.Group, i, out); err != nil {
+			out = iproto.AppendError(out[:before], g.syncs[i], schema, errcode.Of(err))
+			continue
+		}
+		out = iproto.EndData(out, mark, uint32(n))
+	}
+	r.End(&g.Group)
+	return out
+}
+
 // isAccess tells whether the rows of the space are users or grants, which are kept in the catalog.
 func isAccess(space uint32) bool {
 	return space == dictionary.SpaceUser || space == dictionary.SpacePriv
 }
 
-// readers are those that no session uses now. A drain borrows one, so there are about as many as there are processors.
+// readers are those that no session uses now, each with a group. A drain borrows one, so there are about as many as
+// there are processors.
 type readers struct {
 	mu   sync.Mutex // guards idle
-	idle []*box.Reader
+	idle []reader
 }
 
-func (r *readers) get(e *box.Engine) *box.Reader {
+type reader struct {
+	*box.Reader
+	group *group
+}
+
+func (r *readers) get(e *box.Engine) (*box.Reader, *group) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := len(r.idle)
 	if n == 0 {
-		return e.NewReader()
+		return e.NewReader(), new(group)
 	}
-	reader := r.idle[n-1]
+	one := r.idle[n-1]
 	r.idle = r.idle[:n-1]
-	return reader
+	return one.Reader, one.group
 }
 
 // put takes the session's reader back, if it has one.
@@ -179,9 +244,9 @@ func (r *readers) put(ss *session) {
 		return
 	}
 	r.mu.Lock()
-	r.idle = append(r.idle, ss.reader)
+	r.idle = append(r.idle, reader{ss.reader, ss.group})
 	r.mu.Unlock()
-	ss.reader = nil
+	ss.reader, ss.group = nil, nil
 }
 
 const (
@@ -205,8 +270,7 @@ func (b *backend) resolve(req *iproto.Request) (err error) {
 
 // selectRows runs a select; q is the room for it.
 func (b *backend) selectRows(r selector, q *box.Query, user *box.User, req *iproto.Request, out []byte) []byte {
-	*q = box.Query{SpaceID: req.SpaceID, IndexID: req.IndexID, Iterator: req.Iterator, Offset: req.Offset, Limit: req.Limit,
-		Key: req.Key, User: user}
+	*q = queryOf(req, user)
 	if req.Has&paged != 0 {
 		q.Page = &box.Page{After: req.AfterPosition, AfterTuple: req.AfterTuple, Fetch: req.FetchPosition}
 	}
@@ -237,14 +301,25 @@ func endPage(page *box.Page, out []byte, mark, n int) []byte {
 // gather copies a statement into the session's batch.
 func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
 	if ss.batch == nil {
-		ss.batch = &replicaset.Batch{Sink: s}
+		ss.batch = batches.Get().(*replicaset.Batch)
+		ss.batch.Sink, ss.batch.Done = s, recycle
 	}
-	w := replicaset.Write{Sync: req.Sync, Schema: req.SchemaVersion, Statement: statementOf(req, ss.user)}
-	w.Statement.Key, w.Statement.Tuple, w.Statement.Ops = ss.keep(req.Key), ss.keep(req.Tuple), ss.keep(req.Ops)
-	ss.batch.Writes = append(ss.batch.Writes, w)
-	ss.batch.Bytes += len(req.Key) + len(req.Tuple) + len(req.Ops)
-	if ss.taken >= batchBytesMax {
+	statement := statementOf(req, ss.user)
+	ss.batch.Add(&statement, req.Sync, req.SchemaVersion)
+	if ss.batch.Bytes >= batchBytesMax {
 		b.Flush(s)
+	}
+}
+
+// batches are those that were answered. Large ones are left to the garbage collector.
+var batches = sync.Pool{New: func() any { return new(replicaset.Batch) }}
+
+const batchWritesKept = 4096
+
+func recycle(b *replicaset.Batch) {
+	if cap(b.Writes) <= batchWritesKept {
+		b.Clear()
+		batches.Put(b)
 	}
 }
 
@@ -269,22 +344,6 @@ func kindOf(t iproto.Type) box.Kind {
 	}
 }
 
-const chunkBytes = 4 << 10
-
-// keep copies bytes of a request to where they live until the batch is answered.
-func (ss *session) keep(p []byte) []byte {
-	if len(p) == 0 {
-		return nil
-	}
-	if len(ss.bytes)+len(p) > cap(ss.bytes) {
-		ss.bytes = make([]byte, 0, max(len(p), min(2*cap(ss.bytes), 64<<10), chunkBytes))
-	}
-	at := len(ss.bytes)
-	ss.bytes = append(ss.bytes, p...)
-	ss.taken += len(p)
-	return ss.bytes[at:len(ss.bytes):len(ss.bytes)]
-}
-
 // Flush hands the gathered statements to the data group.
 func (b *backend) Flush(s *server.Session) {
 	ss, ok := s.Local.(*session)
@@ -296,7 +355,7 @@ func (b *backend) Flush(s *server.Session) {
 		return
 	}
 	batch := ss.batch
-	ss.batch, ss.bytes, ss.taken = nil, nil, 0
+	ss.batch = nil
 	if err := b.c.dataLoop.Submit([]*replicaset.Batch{batch}); err != nil {
 		b.refuse(batch, err)
 	}

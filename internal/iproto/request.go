@@ -1,6 +1,7 @@
 package iproto
 
 import (
+	"encoding/binary"
 	"math"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -134,14 +135,13 @@ func DecodeHeader(payload []byte, r *Request) (body []byte, err error) {
 		if len(b) < 2 {
 			return nil, errHeader
 		}
-		// The short form: a one-byte key and a one-byte value.
-		key, value := b[0], b[1]
-		if key < 0x80 && value < 0x80 {
-			b = b[2:]
-			if !r.setHeader(Key(key), uint64(value)) {
-				return nil, errHeader
+		// The short form: a one-byte key and a value of at most 32 bits.
+		if key := b[0]; key < 0x80 && key != 0x04 {
+			if value, size := shortUint(b[1:]); size > 0 {
+				b = b[1+size:]
+				r.setHeader(Key(key), uint64(value))
+				continue
 			}
-			continue
 		}
 		if b, err = r.headerPair(b); err != nil {
 			return nil, errHeader
@@ -210,11 +210,12 @@ func decodeBody(b []byte, r *Request) error {
 		if len(b) < 2 {
 			return errBody
 		}
-		if key, v := b[0], b[1]; key < 0x80 && v < 0x80 && bodyKinds[key&0x7f] == kindUint {
-			// The short form: a one-byte key and a one-byte unsigned value.
-			r.setUint(Key(key), uint64(v))
-			b = b[2:]
-			continue
+		if key := b[0]; key-byte(KeySpaceID) <= byte(KeyIndexBase-KeySpaceID) {
+			if v, size := shortUint(b[1:]); size > 0 {
+				r.setID(Key(key), v)
+				b = b[1+size:]
+				continue
+			}
 		}
 		if b, err = r.bodyPair(b); err != nil {
 			return errBody
@@ -224,6 +225,40 @@ func decodeBody(b []byte, r *Request) error {
 		return errBody
 	}
 	return nil
+}
+
+// shortUint reads an unsigned integer of at most 32 bits; size is 0 for anything else.
+func shortUint(b []byte) (v uint32, size int) {
+	switch c := b[0]; {
+	case c < 0x80:
+		return uint32(c), 1
+	case c == 0xce && len(b) >= 5:
+		return binary.BigEndian.Uint32(b[1:]), 5
+	case c == 0xcd && len(b) >= 3:
+		return uint32(binary.BigEndian.Uint16(b[1:])), 3
+	case c == 0xcc && len(b) >= 2:
+		return uint32(b[1]), 2
+	}
+	return 0, 0
+}
+
+// setID stores the value of one of the keys from KeySpaceID to KeyIndexBase.
+func (r *Request) setID(k Key, v uint32) {
+	r.Has |= 1 << (k & 0x3f)
+	switch k {
+	case KeySpaceID:
+		r.SpaceID = v
+	case KeyIndexID:
+		r.IndexID = v
+	case KeyLimit:
+		r.Limit = v
+	case KeyOffset:
+		r.Offset = v
+	case KeyIterator:
+		r.Iterator = v
+	default:
+		r.IndexBase = v
+	}
 }
 
 // bodyPair reads one pair of any form.
@@ -353,18 +388,9 @@ func (r *Request) setUint(k Key, v uint64) error {
 		v = math.MaxUint32
 	}
 	switch k {
-	case KeySpaceID:
-		r.SpaceID = uint32(v)
-	case KeyIndexID:
-		r.IndexID = uint32(v)
-	case KeyLimit:
-		r.Limit = uint32(v)
-	case KeyOffset:
-		r.Offset = uint32(v)
-	case KeyIterator:
-		r.Iterator = uint32(v)
-	case KeyIndexBase:
-		r.IndexBase = uint32(v)
+	case KeySpaceID, KeyIndexID, KeyLimit, KeyOffset, KeyIterator, KeyIndexBase:
+		r.setID(k, uint32(v))
+		return nil
 	case KeyStatementID:
 		r.StatementID = uint32(v)
 	case KeyVersion:

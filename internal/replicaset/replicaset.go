@@ -34,6 +34,49 @@ type Batch struct {
 	Writes []Write
 	// Bytes is the size of the statements together.
 	Bytes int
+	// Done, if not nil, is called when the batch was answered and nobody looks at it or at what it keeps any more.
+	Done func(*Batch)
+
+	room []byte
+}
+
+const (
+	roomBytesMin = 4 << 10
+	roomBytesMax = 64 << 10
+)
+
+// Add appends a statement with its reply's sync and the schema that it demands. The bytes of the statement are copied.
+func (b *Batch) Add(s *box.Statement, sync, schema uint64) {
+	w := append(b.Writes, Write{Sync: sync, Schema: schema, Statement: *s})
+	kept := &w[len(w)-1].Statement
+	kept.Key, kept.Tuple, kept.Ops = b.keep(s.Key), b.keep(s.Tuple), b.keep(s.Ops)
+	b.Writes = w
+}
+
+// keep copies bytes to where they live as long as the batch.
+func (b *Batch) keep(p []byte) []byte {
+	if len(p) == 0 {
+		return nil
+	}
+	if len(b.room)+len(p) > cap(b.room) {
+		b.room = make([]byte, 0, max(len(p), min(2*cap(b.room), roomBytesMax), roomBytesMin))
+	}
+	at := len(b.room)
+	b.room = append(b.room, p...)
+	b.Bytes += len(p)
+	return b.room[at:len(b.room):len(b.room)]
+}
+
+// Clear empties a batch for its next use and keeps its room.
+func (b *Batch) Clear() {
+	clear(b.Writes)
+	*b = Batch{Writes: b.Writes[:0], room: b.room[:0]}
+}
+
+func (b *Batch) done() {
+	if b.Done != nil {
+		b.Done(b)
+	}
 }
 
 // entryBytesMax is the size of an entry from which on further statements of the same batch are refused: small statements
@@ -55,6 +98,8 @@ type Machine struct {
 	held []held
 	// running is the newest version with an entry that is not committed yet.
 	running uint64
+	// spare are the rooms of frames that were sent.
+	spare [][]byte
 	// OnSchema is called after the published schema changed.
 	onSchema func()
 	schema   uint64
@@ -89,8 +134,11 @@ func (m *Machine) Run(index, term uint64, batches []*Batch) []byte {
 }
 
 func (m *Machine) execute(b *Batch) []byte {
-	frames := make([]byte, 0, 64*len(b.Writes))
+	frames := m.room()
 	for i := range b.Writes {
+		if i%box.AheadMax == 0 {
+			m.lookAhead(b.Writes[i:])
+		}
 		w := &b.Writes[i]
 		version := m.engine.NewestSchema().Version
 		if w.Schema != 0 && w.Schema != version {
@@ -120,6 +168,45 @@ func (m *Machine) execute(b *Batch) []byte {
 		}
 	}
 	return frames
+}
+
+const (
+	// What is kept of rooms for frames: many small replies together, but not the room of a large one.
+	spareMax      = 16
+	spareBytesMax = 256 << 10
+)
+
+// room returns an empty slice for frames.
+func (m *Machine) room() []byte {
+	n := len(m.spare)
+	if n == 0 {
+		return nil
+	}
+	b := m.spare[n-1]
+	m.spare = m.spare[:n-1]
+	return b[:0]
+}
+
+// send hands the frames of a batch over, which are copied, and ends both.
+func (m *Machine) send(b *Batch, frames []byte) {
+	b.Sink.Complete(frames)
+	b.done()
+	if len(m.spare) < spareMax && cap(frames) <= spareBytesMax {
+		m.spare = append(m.spare, frames)
+	}
+}
+
+// lookAhead has the rows of the next statements fetched, all at a time. One alone would only be looked for twice.
+func (m *Machine) lookAhead(next []Write) {
+	if len(next) < 2 {
+		return
+	}
+	for i := range next[:min(len(next), box.AheadMax)] {
+		if next[i].Tx == nil {
+			m.engine.Expect(&next[i].Statement)
+		}
+	}
+	m.engine.Fetch()
 }
 
 func (m *Machine) commitTx(w *Write, frames []byte) []byte {
@@ -166,7 +253,7 @@ func (m *Machine) release() {
 	visible := m.engine.Published()
 	n := 0
 	for n < len(m.held) && m.held[n].version <= visible {
-		m.held[n].batch.Sink.Complete(m.held[n].frames)
+		m.send(m.held[n].batch, m.held[n].frames)
 		n++
 	}
 	rest := copy(m.held, m.held[n:])
@@ -183,7 +270,7 @@ func (m *Machine) Abort(from uint64, err error) {
 		if h.version >= from {
 			m.fail(h.batch, unknownOutcome(err))
 		} else {
-			h.batch.Sink.Complete(h.frames)
+			m.send(h.batch, h.frames)
 		}
 	}
 	clear(m.held)
@@ -207,14 +294,14 @@ func (m *Machine) Refuse(batches []*Batch, err error) {
 
 func (m *Machine) fail(b *Batch, e *errcode.Error) {
 	version := m.engine.PublishedSchema().Version
-	var frames []byte
+	frames := m.room()
 	for i := range b.Writes {
 		if tx := b.Writes[i].Tx; tx != nil {
 			tx.Close()
 		}
 		frames = iproto.AppendError(frames, b.Writes[i].Sync, version, e)
 	}
-	b.Sink.Complete(frames)
+	m.send(b, frames)
 }
 
 // ConfChanged is told of a membership change; data does not depend on it.

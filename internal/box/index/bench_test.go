@@ -20,6 +20,11 @@ type benchIndex interface {
 	Insert(r *Root, version uint64, tup memory.Ref) (memory.Ref, error)
 	Delete(r *Root, version uint64, tup []byte) (memory.Ref, error)
 	Get(r Root, key []byte, n int) memory.Ref
+	Find(r Root, tup []byte) memory.Ref
+	FindKey(r Root, key []byte) memory.Ref
+	Put(r *Root, version uint64, tup memory.Ref) (memory.Ref, error)
+	Start(l *Lookup, r Root, key []byte, n int)
+	StartTuple(l *Lookup, r Root, tup []byte)
 	Seek(c *Cursor, r Root, it Iterator, key []byte, n int)
 	Check(r Root) error
 }
@@ -163,6 +168,29 @@ func benchGet(b *testing.B, hashed, sequential bool) {
 	for i := range b.N {
 		if f.ix.Get(f.root, f.keyOf(scattered(i)), 1) == 0 {
 			b.Fatal("a key is missing")
+		}
+	}
+	cpu.stop()
+	cpu.report(b, b.N)
+}
+
+// BenchmarkTreeLookupRandom is BenchmarkTreeGetRandom with 32 searches side by side.
+func BenchmarkTreeLookupRandom(b *testing.B) {
+	f := newBench(b, false, false)
+	f.load(b, benchBatch)
+	var all [32]Lookup
+	b.ResetTimer()
+	var cpu cpuClock
+	cpu.start()
+	for i := 0; i < b.N; i += len(all) {
+		for j := range all {
+			f.ix.Start(&all[j], f.root, f.keyOf(scattered(i+j)), 1)
+		}
+		Run(all[:])
+		for j := range all {
+			if all[j].Found() == 0 {
+				b.Fatal("a key is missing")
+			}
 		}
 	}
 	cpu.stop()

@@ -13,6 +13,7 @@ func (t *Tree) Delete(r *Root, version uint64, tup []byte) (old memory.Ref, err 
 		return 0, err
 	}
 	p := t.tupleProbe(tup)
+	t.place.page = nowhere
 	found, _ := t.descend(*r, &p)
 	if !found {
 		return 0, nil

@@ -27,6 +27,17 @@ func (h *Hash) Delete(r *Root, version uint64, tup []byte) (old memory.Ref, err 
 	return h.t.Delete(r, version, tup)
 }
 
+// Find is as Tree.Find.
+func (h *Hash) Find(r Root, tup []byte) memory.Ref { return h.t.Find(r, tup) }
+
+// FindKey is as Tree.FindKey.
+func (h *Hash) FindKey(r Root, key []byte) memory.Ref { return h.t.FindKey(r, key) }
+
+// Put is as Tree.Put.
+func (h *Hash) Put(r *Root, version uint64, tup memory.Ref) (old memory.Ref, err error) {
+	return h.t.Put(r, version, tup)
+}
+
 // Get returns the tuple with this key, which has all n parts (fewer find nothing), 0 if there is none.
 func (h *Hash) Get(r Root, key []byte, n int) memory.Ref {
 	if n < h.t.parts {
@@ -52,3 +63,14 @@ func (h *Hash) Free(r Root, version uint64, tuples bool) { h.t.Free(r, version, 
 
 // Check is as Tree.Check.
 func (h *Hash) Check(r Root) error { return h.t.Check(r) }
+
+// Start is as Tree.Start; fewer parts than all find nothing.
+func (h *Hash) Start(l *Lookup, r Root, key []byte, n int) {
+	if n < h.t.parts {
+		r = Root{}
+	}
+	h.t.Start(l, r, key, n)
+}
+
+// StartTuple is as Tree.StartTuple.
+func (h *Hash) StartTuple(l *Lookup, r Root, tup []byte) { h.t.StartTuple(l, r, tup) }

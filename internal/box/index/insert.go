@@ -5,30 +5,76 @@ import (
 	"github.com/lycosadb/lycosa/internal/invariant"
 )
 
+// place is where the writer's last Find ended: the path leads there.
+type place struct {
+	page  memory.Ref // root that was searched
+	hint  uint64
+	found bool
+	at    edge
+}
+
+// nowhere is the root of a place that a change has made invalid.
+const nowhere = ^memory.Ref(0)
+
 // Insert puts a tuple into the index. An entry that compares equal is replaced and returned (0: none); its tuple still
-// belongs to the caller. version is the one that is being written (memory.Arena.Begin), above every published one. Error: memory.ErrQuota, before any change.
+// belongs to the caller. version is the one that is being written (memory.Arena.Begin), above every published one. Error:
+// memory.ErrQuota, before any change.
 func (t *Tree) Insert(r *Root, version uint64, tup memory.Ref) (old memory.Ref, err error) {
+	t.Find(*r, t.a.Tuple(tup))
+	return t.Put(r, version, tup)
+}
+
+// Find returns the tuple that compares equal to tup, 0 if there is none, and remembers the place for Put. Of the writer.
+func (t *Tree) Find(r Root, tup []byte) memory.Ref {
+	p := t.tupleProbe(tup)
+	return t.look(r, &p)
+}
+
+// FindKey is Find for a key with all parts.
+func (t *Tree) FindKey(r Root, key []byte) memory.Ref {
+	p := t.keyProbe(key, t.parts)
+	return t.look(r, &p)
+}
+
+func (t *Tree) look(r Root, p *probe) memory.Ref {
+	*t.place = place{page: r.Page, hint: p.hint}
+	if r.Page == 0 {
+		return 0
+	}
+	t.place.found, t.place.at = t.descend(r, p)
+	if !t.place.found {
+		return 0
+	}
+	return t.leaf(t.path[0].ref).ref(t.path[0].pos)
+}
+
+// Put is Insert for a tuple with the key that the last Find looked for, without another search. Nothing may have changed
+// the index since.
+func (t *Tree) Put(r *Root, version uint64, tup memory.Ref) (old memory.Ref, err error) {
+	if t.place.page != r.Page {
+		invariant.Check(false, "index: a tuple is put into a root that was not searched, or changed since")
+	}
 	if err := t.reserve(version, 2*int(r.Height)+2, false); err != nil {
 		return 0, err
 	}
-	p := t.tupleProbe(t.a.Tuple(tup))
+	hint, at := t.place.hint, t.place.at
+	t.place.page = nowhere
 	if r.Page == 0 {
 		r.Page, r.Height, r.Count = t.newPage(r, version, 0), 1, 1
-		t.leaf(r.Page).insert(0, p.hint, tup)
+		t.leaf(r.Page).insert(0, hint, tup)
 		return 0, nil
 	}
-	found, at := t.descend(*r, &p)
-	if found {
-		return t.replace(r, version, p.hint, tup), nil
+	if t.place.found {
+		return t.replace(r, version, hint, tup), nil
 	}
 	r.Count++
 	var split memory.Ref
 	if t.leaf(t.path[0].ref).n < leafMax {
 		t.path[0].ref = t.own(version, t.path[0].ref)
-		t.leaf(t.path[0].ref).insert(t.path[0].pos, p.hint, tup)
+		t.leaf(t.path[0].ref).insert(t.path[0].pos, hint, tup)
 	} else {
 		split = t.splitLeaf(r, version, at)
-		t.insertSplit(split, p.hint, tup)
+		t.insertSplit(split, hint, tup)
 	}
 	t.grow(r, version, split, at)
 	return 0, nil

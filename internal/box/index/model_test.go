@@ -115,6 +115,58 @@ func (f *fixture) insert(i int) error {
 	return f.replaced(old, was, had)
 }
 
+// put is insert in two steps; the place is found by tuple or by key.
+func (f *fixture) put(i int) error {
+	r := f.row(i)
+	ref, err := f.a.AllocTuple(r.tup)
+	if err != nil {
+		return err
+	}
+	was, had := f.now.model.Set(r)
+	found := f.ix.Find(f.now.root, r.tup)
+	if i%2 == 0 {
+		found = f.ix.FindKey(f.now.root, r.key)
+	}
+	if had != (found != 0) || had && !bytes.Equal(f.a.Tuple(found), was.tup) {
+		return fmt.Errorf("find gives %d, the model %x", found, was.tup)
+	}
+	old, err := f.ix.Put(&f.now.root, f.now.number, ref)
+	if err != nil {
+		return err
+	}
+	return f.replaced(old, was, had)
+}
+
+// lookups compares searches that run side by side with those of Get. Those for a part of the key find some tuple with it.
+func (f *fixture) lookups(t *rapid.T, v version, domain int) error {
+	all := make([]Lookup, rapid.IntRange(1, 40).Draw(t, "lookups"))
+	keys, parts := make([][]byte, len(all)), make([]int, len(all))
+	for i := range all {
+		r := f.row(rapid.IntRange(0, domain).Draw(t, "key"))
+		if keys[i], parts[i] = r.key, rapid.IntRange(1, len(f.shape.parts)).Draw(t, "parts"); i%3 == 0 {
+			parts[i] = len(f.shape.parts)
+			f.ix.StartTuple(&all[i], v.root, r.tup)
+		} else {
+			f.ix.Start(&all[i], v.root, r.key, parts[i])
+		}
+		if i%2 == 0 {
+			all[i].Pages(memory.PageBytes)
+		}
+	}
+	Run(all)
+	for i := range all {
+		got := all[i].Found()
+		if parts[i] == len(f.shape.parts) {
+			if want := f.ix.Get(v.root, keys[i], parts[i]); got != want {
+				return fmt.Errorf("lookup of %x finds %d, get %d", keys[i], got, want)
+			}
+		} else if got != 0 && f.kd.CompareKey(f.a.Tuple(got), keys[i], parts[i]) != 0 {
+			return fmt.Errorf("lookup of %d parts of %x finds %x", parts[i], keys[i], f.a.Tuple(got))
+		}
+	}
+	return nil
+}
+
 func (f *fixture) delete(i int) error {
 	r := f.row(i)
 	old, err := f.ix.Delete(&f.now.root, f.now.number, r.tup)
@@ -283,6 +335,13 @@ func runModel(t *rapid.T, s keyShape) {
 				i += step
 			}
 		},
+		"put": func(*rapid.T) {
+			for i, n, step := span(); n > 0; n-- {
+				must(f.put((i%domain + domain) % domain))
+				i += step
+			}
+		},
+		"lookups": func(t *rapid.T) { must(f.lookups(t, f.now, domain)) },
 		"delete": func(*rapid.T) {
 			for i, n, step := span(); n > 0; n-- {
 				must(f.delete((i%domain + domain) % domain))

@@ -33,7 +33,9 @@ type Tree struct {
 	kd     *tuple.KeyDef
 	parts  int
 	hashed bool
-	path   *path // of the writer
+	// path and place are the writer's.
+	path  *path
+	place *place
 }
 
 // path leads from a leaf (level 0) to the root: the page of each level, and the position in it that was chosen.
@@ -45,7 +47,7 @@ type path [heightMax]struct {
 // NewTree makes a tree over an arena. For an index that is not unique (or that has nullable parts) kd must end with the
 // parts of the primary key, so that no two entries compare equal.
 func NewTree(a *memory.Arena, kd *tuple.KeyDef) *Tree {
-	return &Tree{a: a, kd: kd, parts: len(kd.Parts()), path: new(path)}
+	return &Tree{a: a, kd: kd, parts: len(kd.Parts()), path: new(path), place: new(place)}
 }
 
 // probe is what a search looks for: a tuple, or the first n parts of a key.

@@ -248,3 +248,29 @@ func TestDeleteByOwnBytes(t *testing.T) {
 		t.Errorf("deleted %d, want %d", old, ref)
 	}
 }
+
+// TestPutNeedsItsPlace: after any change the place that was found is not good any more.
+func TestPutNeedsItsPlace(t *testing.T) {
+	f := newFixture(t, shapes()[0])
+	defer f.a.Close()
+	for i := range 3 {
+		if err := f.insert(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := f.row(7)
+	ref, err := f.a.AllocTuple(r.tup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.ix.Find(f.now.root, r.tup)
+	if err := f.delete(1); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a tuple was put at a place that is not good any more")
+		}
+	}()
+	f.ix.Put(&f.now.root, f.now.number, ref)
+}

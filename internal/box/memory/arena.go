@@ -276,10 +276,14 @@ func (a *Arena) blockBytes(r Ref) uint64 {
 	return uint64(a.classes[s.class].bytes)
 }
 
-// kindBytes is blockBytes for a block whose kind is known.
+// kindBytes is blockBytes for a block whose kind is known: a tuple's is told by its length, which is likelier to be in the
+// processor's cache than the tables.
 func (a *Arena) kindBytes(k Kind, r Ref) uint64 {
-	if k == KindPage {
+	switch k {
+	case KindPage:
 		return PageBytes
+	case KindTuple:
+		return a.TupleBytes(int(*(*uint32)(a.at(r))))
 	}
 	return a.blockBytes(r)
 }

@@ -21,15 +21,18 @@ const (
 	classBytesMax = 80 << 10
 	slabGrainsMin = 64 << 10 >> grainShift
 	hotBytesMax   = 128 << 10
-	hotBlocksMax  = 128
+	hotBlocksMax  = 1024
 	hotBlocksMin  = 4
+	hotPagesMax   = 512 // a batch of writes takes about a page each, and gives as many back
 	hotFreeMax    = 4 // times the capacity of the stack: with more freed blocks in the class it is not used
 )
 
 // makeClasses returns class 0 for pages and the classes of other blocks: multiples of 8 bytes, each at most 8 bytes
 // or a twelfth larger than the one before, and the table that finds the class of a size in units.
 func makeClasses() ([]class, []uint8) {
-	classes := []class{newClass(PageBytes)}
+	pages := newClass(PageBytes)
+	pages.hot = make([]Ref, 0, hotPagesMax)
+	classes := []class{pages}
 	byUnits := make([]uint8, classBytesMax>>unitShift+1)
 	unit := 0
 	for size := classBytesMin; ; {

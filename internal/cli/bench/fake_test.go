@@ -145,9 +145,10 @@ func (f *fake) reply(out []byte, sync uint64, row []byte) []byte {
 	return iproto.AppendData(out, sync, 1, row)
 }
 
-func (f *fake) Flush(*server.Session)  {}
-func (f *fake) SchemaVersion() uint64  { return 1 }
-func (f *fake) Closed(*server.Session) {}
+func (f *fake) Flush(*server.Session)                       {}
+func (f *fake) Answer(_ *server.Session, out []byte) []byte { return out }
+func (f *fake) SchemaVersion() uint64                       { return 1 }
+func (f *fake) Closed(*server.Session)                      {}
 func (f *fake) Credentials(user string) (server.Credential, bool) {
 	return server.Credential{ID: 32, Name: user, ChapSHA1: iproto.HashPassword([]byte("pw")), HasPassword: true}, user == "test"
 }

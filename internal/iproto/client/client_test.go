@@ -46,9 +46,10 @@ func (b *backend) Execute(s *server.Session, r *iproto.Request, out []byte) ([]b
 	return iproto.EndData(append(out, v...), mark, 11), true
 }
 
-func (b *backend) Flush(*server.Session)  {}
-func (b *backend) SchemaVersion() uint64  { return 1 }
-func (b *backend) Closed(*server.Session) {}
+func (b *backend) Flush(*server.Session)                       {}
+func (b *backend) Answer(_ *server.Session, out []byte) []byte { return out }
+func (b *backend) SchemaVersion() uint64                       { return 1 }
+func (b *backend) Closed(*server.Session)                      {}
 func (b *backend) Credentials(user string) (server.Credential, bool) {
 	return server.Credential{ID: 32, Name: user, ChapSHA1: iproto.HashPassword([]byte("pw")), HasPassword: true}, user == "test"
 }

@@ -22,6 +22,7 @@ func (b *selectBackend) Execute(_ *Session, req *iproto.Request, out []byte) ([]
 	return iproto.EndData(out, mark, 1), true
 }
 func (b *selectBackend) Flush(*Session)                        {}
+func (b *selectBackend) Answer(_ *Session, out []byte) []byte  { return out }
 func (b *selectBackend) SchemaVersion() uint64                 { return 89 }
 func (b *selectBackend) Credentials(string) (Credential, bool) { return Credential{}, false }
 func (b *selectBackend) Closed(*Session)                       {}
@@ -132,6 +133,8 @@ func (b *laterBackend) Execute(s *Session, req *iproto.Request, out []byte) ([]b
 	*gathered = append(*gathered, req.Sync)
 	return out, false
 }
+
+func (b *laterBackend) Answer(_ *Session, out []byte) []byte { return out }
 
 func (b *laterBackend) Flush(s *Session) {
 	gathered := s.Local.(*[]uint64)

@@ -34,6 +34,8 @@ func (f *fake) Execute(s *Session, req *iproto.Request, out []byte) ([]byte, boo
 	return f.answer(s, req, out)
 }
 
+func (f *fake) Answer(_ *Session, out []byte) []byte { return out }
+
 func (f *fake) Flush(*Session) {
 	f.mu.Lock()
 	f.flushes++

@@ -23,7 +23,11 @@ func known(t iproto.Type) bool {
 // as are allowed.
 func (s *Session) handle(b Backend, payload, out []byte) (res []byte, full bool) {
 	req := &s.req
-	if err := s.guarded(iproto.DecodeRequest, payload); err != nil {
+	err := s.guarded(iproto.DecodeRequest, payload)
+	if s.putOff && (err != nil || req.Type != iproto.TypeSelect || req.StreamID != 0 || req.SchemaVersion != 0) {
+		out = s.answerPutOff(b, out)
+	}
+	if err != nil {
 		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), false
 	}
 	s.counts.add(&s.srv.counters, req.Type)
@@ -124,8 +128,10 @@ func (s *Session) execute(b Backend, out []byte, size int) (res []byte, full boo
 		out = s.out.b
 	}
 	s.backend, s.used = s.current, true
+	before := len(out)
 	res, done := b.Execute(s, &s.req, out)
 	if done {
+		s.putOff = len(res) == before
 		return res, false
 	}
 	if size < countedBytesMin {
@@ -135,6 +141,12 @@ func (s *Session) execute(b Backend, out []byte, size int) (res []byte, full boo
 	}
 	s.pending.Add(1)
 	return res, s.srv.gate.take(size)
+}
+
+// answerPutOff appends the replies of requests that the backend put off.
+func (s *Session) answerPutOff(b Backend, out []byte) []byte {
+	s.putOff = false
+	return b.Answer(s, out)
 }
 
 // login checks an AUTH request and changes the session's user.

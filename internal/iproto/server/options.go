@@ -17,8 +17,11 @@ type Backend interface {
 	// CALL and CALL_16. With done = true the reply has been appended to out and res is the extended slice. With
 	// done = false the backend has taken the request over: it has copied what it needs of req (whose bytes are reused
 	// after the return), res is out unchanged, and it calls s.Complete with exactly one final reply later, also if the
-	// session is closed by then.
+	// session is closed by then. A SELECT outside of streams may also be put off: done = true, and res is out unchanged.
 	Execute(s *Session, req *iproto.Request, out []byte) (res []byte, done bool)
+	// Answer appends the replies of requests that were put off, in their order. It comes before anything else is appended
+	// to out but what Execute appends, and before Flush. The bytes of these requests are still there.
+	Answer(s *Session, out []byte) []byte
 	// Flush ends a drain: requests of s that Execute gathered since the last Flush are to be handed over now. It comes
 	// after every run of Execute calls, before the connection waits for anything.
 	Flush(s *Session)

@@ -33,6 +33,8 @@ type reader struct {
 	used bool
 	// over tells that the connection was cut while a request waited for its turn: neither this nor a later one is run.
 	over bool
+	// putOff tells that the backend owes replies of this drain: see Backend.Answer.
+	putOff bool
 	// watches are those of this session; the hub's mutex guards what is in them. pushed tells that the reader has queued
 	// an event since it last wrote.
 	watches []*watch
@@ -243,7 +245,7 @@ func (s *Session) drain() bool {
 		s.leave()
 		return false
 	}
-	s.settle(served)
+	s.settle(b, served)
 	s.flushBackend(b)
 	more = s.flushOut()
 	s.leave()
@@ -269,8 +271,11 @@ func (s *Session) enter() Backend {
 	return *b
 }
 
-// settle notes what is left in the buffer after a drain.
-func (s *Session) settle(served bool) {
+// settle ends the use of the requests' bytes after a drain, and notes what is left in the buffer.
+func (s *Session) settle(b Backend, served bool) {
+	if s.putOff {
+		s.out.b = s.answerPutOff(b, s.out.b)
+	}
 	s.served = s.served || served
 	s.counts.flush(&s.srv.counters)
 	partial := s.from < len(s.in.b)
@@ -301,6 +306,9 @@ func (s *Session) pause(b Backend, full bool) bool {
 }
 
 func (s *Session) flushBackend(b Backend) {
+	if s.putOff {
+		s.out.b = s.answerPutOff(b, s.out.b)
+	}
 	if s.used {
 		s.used = false
 		b.Flush(s)
@@ -312,7 +320,7 @@ func (s *Session) flushBackend(b Backend) {
 func (s *Session) refuse(b Backend, sync uint64, e *errcode.Error) bool {
 	s.srv.counters.cutProtocol.Add(1)
 	s.srv.log.Warn("connection cut: not the protocol", "peer", s.peer, "error", e)
-	s.settle(true)
+	s.settle(b, true)
 	s.flushBackend(b)
 	s.out.b = iproto.AppendError(s.out.b, sync, b.SchemaVersion(), e)
 	if s.flushOut() {
