@@ -120,7 +120,7 @@ func notServed(t iproto.Type) *errcode.Error {
 // it wait; a plain SELECT is answered at once, as is what does not come here at all.
 func (s *Session) execute(b Backend, out []byte, size int) (res []byte, full bool) {
 	if !s.trusted && s.srv.gate.full() && (s.req.Type != iproto.TypeSelect || s.req.StreamID != 0) {
-		// Only finished replies are in s.out, so it is as it was when the frame began.
+		s.out.b = out // finished replies, all of them
 		if !s.pause(b, true) {
 			s.over = true
 			return s.out.b, false
