@@ -119,13 +119,25 @@ func (e *Engine) Apply(version uint64, entry []byte, local ...LocalRow) error {
 
 // applyRows applies both kinds of rows in the order in which they were made.
 func (e *Engine) applyRows(entry []byte, local []LocalRow) error {
+	return eachRow(entry, local, func(r Row, isLocal bool) error {
+		if err := e.applyRow(r); err != nil {
+			return err
+		}
+		if isLocal {
+			e.localRows++
+		}
+		return nil
+	})
+}
+
+// eachRow yields the rows of an entry and the local rows beside it in the order in which they were made.
+func eachRow(entry []byte, local []LocalRow, yield func(r Row, isLocal bool) error) error {
 	done := uint64(0)
 	locals := func() error {
 		for len(local) > 0 && local[0].After <= done {
-			if err := e.applyRow(local[0].Row); err != nil {
+			if err := yield(local[0].Row, true); err != nil {
 				return err
 			}
-			e.localRows++
 			local = local[1:]
 		}
 		return nil
@@ -135,7 +147,7 @@ func (e *Engine) applyRows(entry []byte, local []LocalRow) error {
 			return err
 		}
 		done++
-		return e.applyRow(r)
+		return yield(r, false)
 	})
 	if err != nil {
 		return err

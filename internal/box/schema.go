@@ -157,6 +157,8 @@ type store interface {
 	Start(l *index.Lookup, r index.Root, key []byte, parts int)
 	StartTuple(l *index.Lookup, r index.Root, tup []byte)
 	Free(r index.Root, version uint64, tuples bool)
+	Build(version uint64) *index.Builder
+	Gather(version uint64) *index.Gather
 }
 
 // rootAt returns the root that a reader of the given version sees.

@@ -224,34 +224,41 @@ func (i *Instance) openData(c *core) error {
 	if g.log, err = i.openLog(dataName, c.id, i.walMode(c)); err != nil {
 		return err
 	}
-	if err := i.loadNewest(c, dir, found); err != nil {
+	loaded, err := i.loadNewest(c, dir, found)
+	if err != nil {
 		return err
 	}
-	last := g.log.Recovered().HardState.Commit
+	started := i.clock.Boot()
 	locals := openLocals(g.log)
 	defer locals.stop()
-	if err := replay(g, func(e raftgroup.Entry) error {
-		if e.Index%progressEvery == 0 {
-			i.life.progress(lifecycle.Progress{What: "log entries", Done: e.Index, Total: last})
-		}
-		beside, err := locals.Take(e.Index, e.Term)
-		if err == nil {
-			err = c.engine.Apply(e.Index, e.Data, beside...)
-		}
-		if err != nil {
-			return err
-		}
-		c.engine.Publish(e.Index)
-		return nil
-	}); err != nil {
+	if err := i.replayData(g, loaded, locals); err != nil {
 		return fmt.Errorf("the data: %w", err)
 	}
+	loaded.Finish(g.applied)
+	i.log.Info("log replayed", "from", loaded.Index, "to", g.applied, "seconds", (i.clock.Boot() - started).Seconds())
 	c.machine = replicaset.New(c.engine, i.events.changed)
 	c.machine.Resume(locals.Rest())
 	if locals.err != nil {
 		return fmt.Errorf("rows of local spaces: %w", locals.err)
 	}
 	return nil
+}
+
+// replayData puts the entries that follow the snapshot into the engine.
+func (i *Instance) replayData(g *groupFiles, loaded recovery.Loaded, locals *logLocals) error {
+	last := g.log.Recovered().HardState.Commit
+	return loaded.Replay(func(take recovery.Take) error {
+		return replay(g, func(e raftgroup.Entry) error {
+			if e.Index%progressEvery == 0 {
+				i.life.progress(lifecycle.Progress{What: "log entries", Done: e.Index, Total: last})
+			}
+			beside, err := locals.Take(e.Index, e.Term)
+			if err != nil {
+				return err
+			}
+			return take(e.Index, e.Data, beside)
+		})
+	})
 }
 
 // logLocals reads the rows of local spaces beside the entries of a log.
@@ -289,23 +296,23 @@ const progressEvery = 4096
 
 // loadNewest fills an engine from the newest snapshot; a damaged one is passed over if an older one, and the log that
 // follows it, are there.
-func (i *Instance) loadNewest(c *core, dir string, found []uint64) error {
+func (i *Instance) loadNewest(c *core, dir string, found []uint64) (recovery.Loaded, error) {
 	var failures error
 	for _, signature := range found {
-		if err := i.loadSnapshot(c, dir, signature); err != nil {
-			i.log.Error("a snapshot of the data can not be used", "error", err)
-			failures = errors.Join(failures, err)
-			continue
+		loaded, err := i.loadSnapshot(c, dir, signature)
+		if err == nil {
+			return loaded, nil
 		}
-		return nil
+		i.log.Error("a snapshot of the data can not be used", "error", err)
+		failures = errors.Join(failures, err)
 	}
-	return failures
+	return recovery.Loaded{}, failures
 }
 
-func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) error {
+func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) (recovery.Loaded, error) {
 	engine, err := box.New(box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(c)})
 	if err != nil {
-		return err
+		return recovery.Loaded{}, err
 	}
 	started := i.clock.Boot()
 	res, err := recovery.Load(engine, i.fs, dir, signature, func(rows uint64, done, total int64) {
@@ -315,7 +322,7 @@ func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) error {
 		err = fmt.Errorf("%s: the log does not reach back to this snapshot", res.Path)
 	}
 	if err != nil {
-		return errors.Join(err, engine.Close())
+		return recovery.Loaded{}, errors.Join(err, engine.Close())
 	}
 	if res.HashMissing {
 		i.log.Warn("the snapshot has no file with its hash beside it: its blocks were checked, the whole was not", "file", res.Path)
@@ -326,7 +333,7 @@ func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) error {
 	c.dataGroup.applied = res.Index
 	c.snapshot.Store(res.Index)
 	c.snapshotRows.Store(res.Rows)
-	return nil
+	return res, nil
 }
 
 // walMode is how the rows of this instance's tier are logged.

@@ -153,12 +153,12 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 }
 
 func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io.Writer) (uint64, error) {
-	sw, err := snap.NewWriter(w, snap.Meta{
+	sw, err := snap.NewWriterOptions(w, snap.Meta{
 		Kind: snap.KindSnap, Version: ServerVersion, Instance: o.InstanceUUID,
 		VClock: pos.vclock(),
 		Extra: map[string]string{KeyFormat: formatVersion, KeyIndex: strconv.FormatUint(pos.Index, 10),
 			KeyTerm: strconv.FormatUint(pos.Term, 10), KeyVoters: formatIDs(pos.Voters)},
-	})
+	}, snap.WriterOptions{Compression: snap.CompressionFastest})
 	if err != nil {
 		return 0, err
 	}

@@ -1,9 +1,8 @@
-// Package recovery fills an engine from the newest snapshot of a directory. Effects: files. The log that follows the
-// snapshot is replayed by the data group itself.
+// Package recovery fills an engine from a snapshot and from the entries of the log that follows it, which its caller
+// reads. Effects: files, goroutines.
 package recovery
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
@@ -21,16 +21,21 @@ import (
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
-// Result tells what was recovered.
-type Result struct {
+// Loaded is an engine on its way: it has the rows of a snapshot, and nobody can read them before Finish.
+type Loaded struct {
 	checkpoint.Position
 	Path string
 	Rows uint64
 	// HashMissing tells that the snapshot has no sidecar with its hash: worth a warning, not damage.
 	HashMissing bool
+
+	loader *box.Loader
 }
 
-// Progress is told of rows read so far and of bytes read and to read.
+// Finish makes everything visible as the version of the last entry that was replayed, or of the snapshot.
+func (l *Loaded) Finish(version uint64) { l.loader.Finish(version) }
+
+// Progress is told, now and then, of rows loaded so far, and of bytes read and to read.
 type Progress func(rows uint64, bytes, bytesTotal int64)
 
 const (
@@ -42,30 +47,30 @@ const (
 // ErrNoSnapshot means that the directory holds no finished snapshot.
 var ErrNoSnapshot = errors.New("no snapshot")
 
-// Load reads the snapshot at the given signature into a fresh engine and publishes it as the version of its position.
-func Load(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progress Progress) (Result, error) {
+// Load reads the snapshot at the given signature into a fresh engine. After an error the engine can only be closed.
+func Load(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progress Progress) (Loaded, error) {
 	path := dir + "/" + checkpoint.Name(signature)
 	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
-		return Result{}, fmt.Errorf("recovery: %w", err)
+		return Loaded{}, fmt.Errorf("recovery: %w", err)
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return Result{}, fmt.Errorf("recovery: %w", err)
+		return Loaded{}, fmt.Errorf("recovery: %w", err)
 	}
 	digest := sha256.New()
 	counter := &countingReader{r: io.TeeReader(f, digest)}
-	res, err := load(engine, bufio.NewReaderSize(counter, 1<<20), func(rows uint64) {
+	res, err := load(engine, counter, func(rows uint64) {
 		if progress != nil {
-			progress(rows, counter.bytes, st.Size())
+			progress(rows, counter.bytes.Load(), st.Size())
 		}
 	})
 	if err != nil {
-		return Result{}, fmt.Errorf("recovery: %s: %w", path, err)
+		return Loaded{}, fmt.Errorf("recovery: %s: %w", path, err)
 	}
 	if _, err := io.Copy(io.Discard, counter); err != nil {
-		return Result{}, fmt.Errorf("recovery: %s: %w", path, err)
+		return Loaded{}, fmt.Errorf("recovery: %s: %w", path, err)
 	}
 	res.Path = path
 	res.HashMissing, err = checkSum(fsys, dir, signature, digest.Sum(nil))
@@ -74,50 +79,45 @@ func Load(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progres
 
 type countingReader struct {
 	r     io.Reader
-	bytes int64
+	bytes atomic.Int64
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.bytes += int64(n)
+	c.bytes.Add(int64(n))
 	return n, err
 }
 
-func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Result, error) {
+func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Loaded, error) {
 	sr, err := snap.NewReader(r, snap.Limits{BlockBytesMax: snapshotBlockMax})
 	if err != nil {
-		return Result{}, err
+		return Loaded{}, err
 	}
-	res := Result{}
+	res := Loaded{}
 	if res.Position, err = position(sr.Meta()); err != nil {
-		return Result{}, err
+		return Loaded{}, err
 	}
-	engine.Begin(res.Index)
+	res.loader = engine.NewLoader(res.Index)
 	engine.LoadLocalRows(res.Local)
-	for {
-		row, err := sr.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	p := start(sr, res.loader)
+	defer p.stop()
+	told := uint64(0)
+	for b := p.next(); b != nil; b = p.next() {
+		for i := range b.runs {
+			if err := res.loader.Add(&b.runs[i]); err != nil {
+				return Loaded{}, err
+			}
 		}
-		if err != nil {
-			return Result{}, err
+		if b.err != nil {
+			return Loaded{}, b.err
 		}
-		if row.Type != snap.TypeInsert {
-			return Result{}, fmt.Errorf("row %d has type %d: this is no snapshot of this program", res.Rows, row.Type)
+		if res.Rows += uint64(b.rows); res.Rows >= told+progressEvery {
+			told = res.Rows
+			progress(told)
 		}
-		if err := engine.Load(row.SpaceID, row.Tuple); err != nil {
-			return Result{}, err
-		}
-		if res.Rows++; res.Rows%progressEvery == 0 {
-			progress(res.Rows)
-		}
+		p.done(b)
 	}
-	if err := engine.LoadBuiltin(); err != nil {
-		return Result{}, err
-	}
-	engine.Seal()
-	engine.Publish(res.Index)
-	return res, nil
+	return res, res.loader.EndSnapshot()
 }
 
 func position(m snap.Meta) (checkpoint.Position, error) {

@@ -22,9 +22,20 @@ const (
 	checkpointAt = 10
 )
 
-func newEngine(t *testing.T) *box.Engine {
+func newEngine(t testing.TB) *box.Engine {
 	t.Helper()
-	e, err := box.New(box.Options{QuotaBytes: 32 << 20, Poison: true, Virtuals: []box.VirtualSpace{{
+	e := openEngine(t, true)
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+func openEngine(t testing.TB, poison bool) *box.Engine {
+	t.Helper()
+	e, err := box.New(box.Options{QuotaBytes: 32 << 20, Poison: poison, Virtuals: []box.VirtualSpace{{
 		ID: 415, Name: "_built_in", Fields: []tuple.Field{{Name: "name", Type: tuple.String}},
 		Indexes: []box.VirtualIndex{{Name: "name", Unique: true, Parts: []tuple.Part{{Type: tuple.String}}}},
 		Rows:    box.VirtualFunc(func(yield func([]byte) bool) { yield([]byte{0x91, 0xa1, 'x'}) }),
@@ -34,11 +45,6 @@ func newEngine(t *testing.T) *box.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return e
 }
 
@@ -101,7 +107,7 @@ func row(n uint64) []byte {
 	return msgpack.AppendBin(b, bytes.Repeat([]byte{byte(n)}, int(n%300)))
 }
 
-func write(t *testing.T, e *box.Engine, dir string) checkpoint.Result {
+func write(t testing.TB, e *box.Engine, dir string) checkpoint.Result {
 	t.Helper()
 	view := e.OpenView()
 	defer view.Close()
@@ -141,6 +147,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	got.Finish(got.Index)
 	if got.Rows != res.Rows || got.Index != checkpointAt || got.Term != 3 || fmt.Sprint(got.Voters) != "[2 5]" || got.HashMissing {
 		t.Fatalf("%+v", got)
 	}

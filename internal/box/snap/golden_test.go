@@ -86,16 +86,22 @@ func blocks(t testing.TB, file []byte) (header []byte, heads, payloads [][]byte)
 		t.Fatal(err)
 	}
 	header = file[:r.Offset()]
+	var b Block
+	var u Unpacker
 	for {
-		err := r.readBlock()
+		err := r.ReadBlock(&b)
 		if err == io.EOF {
 			return header, heads, payloads
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		heads = append(heads, file[r.blockOffset:r.blockOffset+fixHeaderBytes])
-		payloads = append(payloads, bytes.Clone(r.rest))
+		payload, err := u.Unpack(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads = append(heads, file[b.Offset:b.Offset+fixHeaderBytes])
+		payloads = append(payloads, bytes.Clone(payload))
 	}
 }
 

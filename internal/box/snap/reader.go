@@ -42,20 +42,35 @@ type Limits struct {
 type Reader struct {
 	in     *bufio.Reader
 	limits Limits
-	table  *crc32.Table
 	meta   Meta
 	// offset is the position in the file of the next byte from in.
 	offset int64
-	// blockOffset and payloadBytes describe the block that rest is the end of.
-	blockOffset  int64
+	// block is the block that rest is the end of; payloadBytes is its size after decompression.
+	block        Block
 	payloadBytes int
 	rest         []byte
-	// stored and plain are the buffers of a block as it is in the file and after decompression.
-	stored  []byte
-	plain   []byte
-	decoder *zstd.Decoder
-	err     error
+	unpacker     Unpacker
+	err          error
 }
+
+// Block is a block as it is in the file. Whether its bytes are right is found out by Unpacker.
+type Block struct {
+	// Offset is its position in the file, in bytes.
+	Offset   int64
+	kind     Kind // of the file
+	magic    uint32
+	checksum uint32
+	stored   []byte
+}
+
+// Unpacker checks and decompresses blocks of any files: each goroutine has its own. The zero value has the default limits.
+type Unpacker struct {
+	bytesMax int
+	plain    []byte
+	decoder  *zstd.Decoder
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // NewReader reads the text header of a file. A failure is an *Error.
 func NewReader(r io.Reader, limits Limits) (*Reader, error) {
@@ -65,7 +80,7 @@ func NewReader(r io.Reader, limits Limits) (*Reader, error) {
 	if limits.BlockBytesMax <= 0 {
 		limits.BlockBytesMax = DefaultBlockBytesMax
 	}
-	rd := &Reader{in: bufio.NewReaderSize(r, 64<<10), limits: limits, table: crc32.MakeTable(crc32.Castagnoli)}
+	rd := &Reader{in: bufio.NewReaderSize(r, 64<<10), limits: limits, unpacker: Unpacker{bytesMax: limits.BlockBytesMax}}
 	if err := rd.readMeta(); err != nil {
 		return nil, err
 	}
@@ -76,7 +91,7 @@ func NewReader(r io.Reader, limits Limits) (*Reader, error) {
 func (r *Reader) Meta() Meta { return r.meta }
 
 // BlockOffset is the position in the file, in bytes, of the block that the last returned row is in.
-func (r *Reader) BlockOffset() int64 { return r.blockOffset }
+func (r *Reader) BlockOffset() int64 { return r.block.Offset }
 
 // Offset is the position in the file of the first byte that was not consumed yet: after an error with ErrNoEOF, and
 // after every row, all blocks before it were read and their checksums were right.
@@ -87,22 +102,58 @@ func (r *Reader) Offset() int64 { return r.offset }
 func (r *Reader) Next() (Row, error) {
 	var row Row
 	for len(r.rest) == 0 {
-		if r.err == nil {
-			r.err = r.readBlock()
+		if err := r.ReadBlock(&r.block); err != nil {
+			return Row{}, err
 		}
-		if r.err != nil {
+		if r.rest, r.err = r.unpacker.Unpack(&r.block); r.err != nil {
 			return Row{}, r.err
 		}
+		r.payloadBytes = len(r.rest)
 	}
 	rest, err := decodeRow(r.rest, &row, r.meta.Kind)
 	if err != nil {
-		at := r.payloadBytes - len(r.rest)
-		r.err = &Error{Offset: r.blockOffset, What: fmt.Sprintf("row at byte %d of the block: %v", at, err), Err: ErrCorrupt}
+		r.err = r.block.rowError(r.payloadBytes-len(r.rest), err)
 		r.rest = nil
 		return Row{}, r.err
 	}
 	r.rest = rest
 	return row, nil
+}
+
+// Cap is the size of the memory that the block uses again, in bytes.
+func (b *Block) Cap() int { return cap(b.stored) }
+
+// Cap is the size of the memory that the unpacker uses again, in bytes.
+func (u *Unpacker) Cap() int { return cap(u.plain) }
+
+func (b *Block) rowError(at int, err error) error {
+	return &Error{Offset: b.Offset, What: fmt.Sprintf("row at byte %d of the block: %v", at, err), Err: ErrCorrupt}
+}
+
+// Rows yields the rows of an unpacked block, until yield fails. The slices of a row are parts of the payload.
+func (b *Block) Rows(payload []byte, yield func(*Row) error) error {
+	var row Row
+	for rest := payload; len(rest) > 0; {
+		next, err := decodeRow(rest, &row, b.kind)
+		if err != nil {
+			return b.rowError(len(payload)-len(rest), err)
+		}
+		if err := yield(&row); err != nil {
+			return err
+		}
+		rest = next
+	}
+	return nil
+}
+
+// ReadBlock reads the next block into b, whose memory it uses again, without looking at what is in it; Unpacker does
+// that, on another goroutine if there is one. io.EOF after the end marker, or an *Error. Errors stay. A file is read by
+// ReadBlock or by Next, not by both.
+func (r *Reader) ReadBlock(b *Block) error {
+	if r.err == nil {
+		r.err = r.readBlock(b)
+	}
+	return r.err
 }
 
 // isMagicLine reports whether text begins like a file of a known kind, or may do so when more of it is there.
@@ -138,12 +189,12 @@ func (r *Reader) readMeta() error {
 	if err != nil {
 		return &Error{Offset: int64(offset), What: err.Error(), Err: ErrCorrupt}
 	}
-	r.meta, r.offset, r.blockOffset = meta, int64(len(text)), int64(len(text))
+	r.meta, r.offset, r.block.Offset = meta, int64(len(text)), int64(len(text))
 	return nil
 }
 
-// readBlock reads the next block so that rest is its payload, or returns io.EOF at the end marker.
-func (r *Reader) readBlock() error {
+// readBlock reads the next block, or returns io.EOF at the end marker.
+func (r *Reader) readBlock(b *Block) error {
 	start := r.offset
 	var head [fixHeaderBytes]byte
 	if err := r.readFull(start, head[:4], "the block header"); err != nil {
@@ -168,23 +219,28 @@ func (r *Reader) readBlock() error {
 	if h.length > uint64(r.limits.BlockBytesMax) {
 		return &Error{Offset: start, What: fmt.Sprintf("a block of %d bytes", h.length), Err: ErrLimit}
 	}
-	if err := r.readPayload(start, int(h.length)); err != nil {
+	b.Offset, b.kind, b.magic, b.checksum = start, r.meta.Kind, h.magic, h.checksum
+	if err := r.readPayload(b, int(h.length)); err != nil {
 		return err
 	}
-	if sum := blockChecksum(r.table, r.stored); sum != h.checksum {
-		what := fmt.Sprintf("block checksum %08x instead of %08x", sum, h.checksum)
-		return &Error{Offset: start, What: what, Err: ErrCorrupt}
-	}
-	payload := r.stored
-	if h.magic == magicZstd {
-		if err := r.decompress(start); err != nil {
-			return err
-		}
-		payload = r.plain
-	}
-	r.rest, r.payloadBytes, r.blockOffset = payload, len(payload), start
 	r.offset = start + fixHeaderBytes + int64(h.length)
 	return nil
+}
+
+// Unpack checks a block and returns its content, which is valid until the next call or, where the block was not
+// compressed, until the block is read anew. Errors are *Error.
+func (u *Unpacker) Unpack(b *Block) (payload []byte, err error) {
+	if sum := blockChecksum(castagnoli, b.stored); sum != b.checksum {
+		what := fmt.Sprintf("block checksum %08x instead of %08x", sum, b.checksum)
+		return nil, &Error{Offset: b.Offset, What: what, Err: ErrCorrupt}
+	}
+	if b.magic != magicZstd {
+		return b.stored, nil
+	}
+	if err := u.decompress(b); err != nil {
+		return nil, err
+	}
+	return u.plain, nil
 }
 
 // readFull fills b; start is the offset of the block that b belongs to.
@@ -199,57 +255,60 @@ func (r *Reader) readFull(start int64, b []byte, what string) error {
 	return &Error{Offset: start, What: "read " + what, Err: err}
 }
 
-// readPayload reads n bytes into stored, which grows only as bytes arrive.
-func (r *Reader) readPayload(start int64, n int) error {
-	r.stored = r.stored[:0]
-	for len(r.stored) < n {
-		have := len(r.stored)
-		step := min(n-have, max(have, readChunkBytes, cap(r.stored)-have))
-		if cap(r.stored) < have+step {
+// readPayload reads n bytes into the block, whose memory grows only as bytes arrive.
+func (r *Reader) readPayload(b *Block, n int) error {
+	b.stored = b.stored[:0]
+	for len(b.stored) < n {
+		have := len(b.stored)
+		step := min(n-have, max(have, readChunkBytes, cap(b.stored)-have))
+		if cap(b.stored) < have+step {
 			grown := make([]byte, have, have+step)
-			copy(grown, r.stored)
-			r.stored = grown
+			copy(grown, b.stored)
+			b.stored = grown
 		}
-		r.stored = r.stored[:have+step]
-		if err := r.readFull(start, r.stored[have:], "a block"); err != nil {
+		b.stored = b.stored[:have+step]
+		if err := r.readFull(b.Offset, b.stored[have:], "a block"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// decompress turns stored into plain. The output buffer is the decoder's limit: it is doubled while the decoder asks
+// decompress turns the block into plain. The output buffer is the decoder's limit: it is doubled while the decoder asks
 // for more, up to what the compressed size can hold and the limit allows.
-func (r *Reader) decompress(start int64) error {
-	if r.decoder == nil {
+func (u *Unpacker) decompress(b *Block) error {
+	if u.bytesMax <= 0 {
+		u.bytesMax = DefaultBlockBytesMax
+	}
+	if u.decoder == nil {
 		decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(zstdWindowMax), zstd.WithDecoderMaxMemory(uint64(r.limits.BlockBytesMax)),
+			zstd.WithDecoderMaxWindow(zstdWindowMax), zstd.WithDecoderMaxMemory(uint64(u.bytesMax)),
 			zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
-			return &Error{Offset: start, What: "start the decompressor", Err: err}
+			return &Error{Offset: b.Offset, What: "start the decompressor", Err: err}
 		}
-		r.decoder = decoder
+		u.decoder = decoder
 	}
-	possible := uint64(len(r.stored)/zstdBlockHeader+1) * zstdBlockBytesMax
-	bound := int(min(possible, uint64(r.limits.BlockBytesMax)))
-	size := min(max(cap(r.plain), readChunkBytes), bound)
+	possible := uint64(len(b.stored)/zstdBlockHeader+1) * zstdBlockBytesMax
+	bound := int(min(possible, uint64(u.bytesMax)))
+	size := min(max(cap(u.plain), readChunkBytes), bound)
 	for {
-		if cap(r.plain) < size {
-			r.plain = make([]byte, 0, size)
+		if cap(u.plain) < size {
+			u.plain = make([]byte, 0, size)
 		}
-		out, err := r.decoder.DecodeAll(r.stored, r.plain[:0:size])
+		out, err := u.decoder.DecodeAll(b.stored, u.plain[:0:size])
 		switch {
 		case err == nil && len(out) == 0:
-			return &Error{Offset: start, What: "an empty block", Err: ErrCorrupt}
+			return &Error{Offset: b.Offset, What: "an empty block", Err: ErrCorrupt}
 		case err == nil:
-			r.plain = out
+			u.plain = out
 			return nil
 		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
-			return &Error{Offset: start, What: "decompress: " + err.Error(), Err: ErrCorrupt}
+			return &Error{Offset: b.Offset, What: "decompress: " + err.Error(), Err: ErrCorrupt}
 		case size == bound && uint64(bound) == possible:
-			return &Error{Offset: start, What: "decompress: the block claims more than it can hold", Err: ErrCorrupt}
+			return &Error{Offset: b.Offset, What: "decompress: the block claims more than it can hold", Err: ErrCorrupt}
 		case size == bound:
-			return &Error{Offset: start, What: fmt.Sprintf("a block of more than %d bytes", bound), Err: ErrLimit}
+			return &Error{Offset: b.Offset, What: fmt.Sprintf("a block of more than %d bytes", bound), Err: ErrLimit}
 		}
 		size = min(2*size, bound)
 	}

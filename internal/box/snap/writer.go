@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -31,7 +30,6 @@ type Writer struct {
 	w       io.Writer
 	kind    Kind
 	options WriterOptions
-	table   *crc32.Table
 	encoder *zstd.Encoder
 	// block is a block under construction: room for its header, then the rows.
 	block []byte
@@ -56,7 +54,7 @@ func NewWriterOptions(w io.Writer, meta Meta, options WriterOptions) (*Writer, e
 	if err != nil {
 		return nil, err
 	}
-	wr := &Writer{w: w, kind: meta.Kind, options: options, table: crc32.MakeTable(crc32.Castagnoli)}
+	wr := &Writer{w: w, kind: meta.Kind, options: options}
 	if options.Compression != CompressionOff {
 		level := zstd.SpeedDefault
 		if options.Compression == CompressionFastest {
@@ -164,7 +162,7 @@ func (w *Writer) flushBefore(end int) error {
 			out, magic = w.packed, magicZstd
 		}
 	}
-	putFixHeader(out, magic, blockChecksum(w.table, out[fixHeaderBytes:]))
+	putFixHeader(out, magic, blockChecksum(castagnoli, out[fixHeaderBytes:]))
 	if err := w.write(out); err != nil {
 		return err
 	}
