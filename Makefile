@@ -8,8 +8,9 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
 FUZZTIME ?= 20000x
+SIMSEEDS ?= 500
 
-.PHONY: help build demo test deps lint unit fuzz blackbox generate bench-boot bench-tarantool clean
+.PHONY: help build demo test deps lint unit sim fuzz blackbox generate bench-boot bench-tarantool clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,7 +21,7 @@ build: ## build the static binary bin/lycosa
 demo: build ## build and run one instance in ./lycosa-demo
 	exec bin/lycosa demo
 
-test: deps lint unit fuzz blackbox ## every check
+test: deps lint unit sim fuzz blackbox ## every check
 
 deps: ## install what the tests need from Debian and npm, and the linters
 	./tools/install-test-deps
@@ -32,6 +33,9 @@ lint: ## formatting, vet, staticcheck
 
 unit: ## unit tests with the race detector, and the rules of the house
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
+
+sim: ## simulated raft groups under faults: $(SIMSEEDS) seeds
+	$(GO) test -count=1 -timeout 15m ./internal/sim -run TestSeeds -sim.seeds $(SIMSEEDS)
 
 fuzz: ## every fuzz target for $(FUZZTIME) each
 	./tools/fuzz-all $(FUZZTIME)

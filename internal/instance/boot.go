@@ -112,7 +112,7 @@ func (i *Instance) makeCatalog(id datadir.Identity) (*catalog.State, error) {
 		}
 		batch.Entries = append(batch.Entries, e)
 	}
-	batch.HardState.Commit = uint64(bootstrapIndex + len(entries))
+	batch.Commit = uint64(bootstrapIndex + len(entries))
 	return state, errors.Join(log.Append(batch), log.Close())
 }
 
@@ -169,7 +169,7 @@ func (i *Instance) makeData(id datadir.Identity) error {
 	if err != nil {
 		return err
 	}
-	hard := raftgroup.HardState{Term: bootstrapTerm, Vote: id.DataRaftID, Commit: bootstrapIndex}
+	hard := raftgroup.HardState{Term: bootstrapTerm, Vote: id.DataRaftID}
 	return errors.Join(log.Append(wal.Batch{HardState: &hard, Sync: true}), log.Close())
 }
 

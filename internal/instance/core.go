@@ -7,7 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"log/slog"
+	"math/rand/v2"
 	"sort"
 	"strconv"
 	"strings"
@@ -345,10 +345,12 @@ func (i *Instance) walMode(c *core) wal.SyncMode {
 	return mode
 }
 
-// newGroup makes the raft group of the files. Its ticks are a tenth of the election timeout.
-func newGroup(g *groupFiles, log *slog.Logger, name string) (*raftgroup.Group, error) {
+// newGroup makes the raft group of the files.
+func (i *Instance) newGroup(g *groupFiles, name string, election time.Duration) (*raftgroup.Group, error) {
+	log := i.log
 	return runner.NewGroup(g.log, raftgroup.Config{
 		ID: g.raftID, Position: g.position, Applied: g.applied,
+		ElectionTimeout: election, Now: i.clock.Boot(), Incarnation: rand.Uint64(),
 		Log: func(level raftgroup.Level, text string) {
 			if level >= raftgroup.LevelWarn {
 				log.Warn(text, "group", name)
@@ -358,9 +360,6 @@ func newGroup(g *groupFiles, log *slog.Logger, name string) (*raftgroup.Group, e
 		},
 	})
 }
-
-// tickOf is the length of a tick of a group with the given election timeout: ten ticks make one.
-func tickOf(election time.Duration) time.Duration { return min(election/10, 100*time.Millisecond) }
 
 // close closes what was opened so far; the loops must have ended.
 func (c *core) close() error {

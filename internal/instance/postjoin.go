@@ -66,26 +66,26 @@ func (i *Instance) stopped(ctx context.Context, err error) error {
 
 // startGroups starts the loops of both groups and makes the governor.
 func (i *Instance) startGroups(c *core) error {
-	catalogGroup, err := newGroup(&c.catalogGroup, i.log, catalogName)
+	election := c.catalog.View().Timeout(catalog.ConfElectionTimeout, i.cfg.ElectionTimeout)
+	catalogGroup, err := i.newGroup(&c.catalogGroup, catalogName, election)
 	if err != nil {
 		return fmt.Errorf("group catalog: %w", err)
 	}
-	dataGroup, err := newGroup(&c.dataGroup, i.log, dataName)
+	dataGroup, err := i.newGroup(&c.dataGroup, dataName, election)
 	if err != nil {
 		return fmt.Errorf("group data: %w", err)
 	}
-	tick := tickOf(c.catalog.View().Timeout(catalog.ConfElectionTimeout, i.cfg.ElectionTimeout))
 	c.governor = governorrunner.New(governorrunner.Options{
 		Read: func() governor.Input { return i.governorInput(c) }, Propose: c.catalog.ProposeCAS,
 		Wakes: []<-chan struct{}{c.catalog.Subscribe()}, Logger: i.log,
 	})
 	c.catalogLoop = runner.Start(runner.Config[*catalogrunner.Request]{
-		Log: c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Tick: tick, Logger: i.log,
+		Log: c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Clock: i.clock, Logger: i.log,
 		OnStatus: i.groupStatus(c, catalogName), OnPoison: i.poisoned(catalogName), OnDiskFull: i.diskFull(catalogName),
 	})
 	c.catalog.Bind(c.catalogLoop)
 	c.dataLoop = runner.Start(runner.Config[*replicaset.Batch]{
-		Log: c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Tick: tick, Logger: i.log,
+		Log: c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Logger: i.log,
 		Bytes:    func(b *replicaset.Batch) int { return b.Bytes },
 		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(dataName),
 	})

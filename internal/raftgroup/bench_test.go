@@ -33,7 +33,7 @@ func BenchmarkLoneCommit(b *testing.B) {
 	data := make([]byte, 128)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := g.Propose(data); err != nil {
+		if _, err := g.Propose(2, data); err != nil {
 			b.Fatal(err)
 		}
 		drain()

@@ -2,8 +2,11 @@ package raftgroup
 
 import (
 	"fmt"
+	"slices"
 
+	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -28,14 +31,22 @@ type Change struct {
 	ID uint64
 }
 
-// ProposeConfChange appends a change of membership. Several changes at once go through a joint configuration, which the
-// library leaves by itself. context is kept with the entry. A change that comes while another is not yet applied is
-// replaced by an empty entry.
+// ProposeConfChange appends a change of membership. Several changes at once, and one that takes the vote from this leader, go
+// through a joint configuration; before it is left, a leader without a place in the new one hands over. context is kept
+// with the entry. A change that comes while another is not yet applied is replaced by an empty entry. Errors, with nothing
+// done: not leader, dropped, or a change that would leave no voter.
 func (g *Group) ProposeConfChange(changes []Change, context []byte) error {
 	if !g.Leading() {
 		return NotLeader(g.leader)
 	}
+	voters := votersAfter(g.conf.GetVoters(), changes)
+	if len(changes) == 0 || len(voters) == 0 {
+		return errcode.New(errcode.IllegalParams, "a change of membership that leaves no voter, or changes nothing")
+	}
 	cc := &pb.ConfChangeV2{Context: context}
+	if !slices.Contains(voters, g.cfg.ID) {
+		cc.Transition = pb.ConfChangeTransitionJointImplicit.Enum()
+	}
 	for _, c := range changes {
 		cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: changeType(c.Op).Enum(), NodeId: new(c.ID)})
 	}
@@ -43,7 +54,40 @@ func (g *Group) ProposeConfChange(changes []Change, context []byte) error {
 	if err := g.rn.ProposeConfChange(cc); err != nil {
 		return errcode.New(errcode.ProposalDropped)
 	}
+	g.lastIndex++
+	g.proposed = true
 	return nil
+}
+
+// votersAfter are the voters once the changes are in effect.
+func votersAfter(voters []uint64, changes []Change) []uint64 {
+	voters = slices.Clone(voters)
+	for _, c := range changes {
+		voters = slices.DeleteFunc(voters, func(id uint64) bool { return id == c.ID })
+		if c.Op == AddVoter {
+			voters = append(voters, c.ID)
+		}
+	}
+	return voters
+}
+
+// handOver makes a leader that the membership to come does not count among its voters give up before that comes into effect.
+// Otherwise it would step down the moment it knows of it, while the new voters, who do not know yet, need the votes of the
+// old ones, whose logs may be longer than theirs: nobody could be elected. While a transfer is under way the library does
+// not leave the joint configuration.
+func (g *Group) handOver() {
+	if g.role != RoleLeader || len(g.conf.GetVotersOutgoing()) == 0 || slices.Contains(g.conf.GetVoters(), g.cfg.ID) ||
+		g.rn.BasicStatus().LeadTransferee != 0 {
+		return
+	}
+	var best, match uint64
+	g.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if slices.Contains(g.conf.GetVoters(), id) && (best == 0 || pr.RecentActive && pr.Match >= match) {
+			best, match = id, pr.Match
+		}
+	})
+	g.transferring, g.handedOver, g.dirty = true, true, true
+	g.rn.TransferLeader(best)
 }
 
 func changeType(op ChangeOp) pb.ConfChangeType {
@@ -62,8 +106,9 @@ func (g *Group) ApplyConfChange(e Entry) Status {
 	cc, err := decodeConfChange(e.Data)
 	invariant.Check(err == nil, "raftgroup: membership change at index %d: %v", e.Index, err)
 	g.dirty = true
-	g.conf = g.rn.ApplyConfChange(cc)
-	g.st.conf = g.conf
+	g.setConf(g.rn.ApplyConfChange(cc))
+	g.st.conf, g.st.confIndex = g.conf, e.Index
+	g.handOver()
 	return g.Status()
 }
 

@@ -3,8 +3,10 @@ package raftgroup
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/quorum"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -24,14 +26,26 @@ type Group struct {
 	applied      uint64
 	lastIndex    uint64
 	conf         *pb.ConfState
+	voters       quorum.JointConfig
 	// lost counts acknowledged entries that the log of a lone voter no longer had at start.
 	lost uint64
 	// leading: the no-op of this leader's term is applied, so that the state machine holds all that came before.
 	leading      bool
 	transferring bool
-	ticks        int
+	// takeover is the index at which leading became true.
+	takeover uint64
+	// handedOver: a transfer of leadership was begun in this term.
+	handedOver bool
+	acks       acks
+	reads      uint64
+
+	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
+	// counts the ticks since a leader was heard.
+	now, silent, promised time.Duration
+	quiet                 int
 
 	queue     []*Write
+	out       []Message
 	committal *pb.Message
 	scratch   []Entry
 	proposed  bool
@@ -43,6 +57,7 @@ type Group struct {
 type raw struct {
 	entries   []*pb.Entry
 	responses []*pb.Message
+	snapshot  *pb.SnapshotMetadata
 }
 
 // New starts a group from a position and what the log holds after it. ErrLogShort if the log ends before what was
@@ -53,7 +68,9 @@ func New(cfg Config) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{cfg: cfg, st: st, role: RoleFollower}
+	g := &Group{cfg: cfg, st: st, role: RoleFollower, acks: acks{self: cfg.ID, at: map[uint64]uint64{}}, now: cfg.Now}
+	g.silent = cfg.Now + cfg.ElectionTimeout
+	g.promised = g.silent
 	if err := g.restoreMembership(); err != nil {
 		return nil, err
 	}
@@ -83,12 +100,11 @@ func New(cfg Config) (*Group, error) {
 }
 
 func withDefaults(cfg Config) Config {
-	if cfg.ElectionTicks == 0 {
-		cfg.ElectionTicks = electionTicksDefault
+	if cfg.ElectionTimeout == 0 {
+		cfg.ElectionTimeout = electionTimeoutDefault
 	}
-	if cfg.HeartbeatTicks == 0 {
-		cfg.HeartbeatTicks = heartbeatTicksDefault
-	}
+	cfg.electionTicks = max(electionTicksMin, int((cfg.ElectionTimeout+tickMax-1)/tickMax))
+	cfg.tick = cfg.ElectionTimeout / time.Duration(cfg.electionTicks)
 	if cfg.TailBytes == 0 {
 		cfg.TailBytes = tailBytesDefault
 	}
@@ -101,7 +117,7 @@ func withDefaults(cfg Config) Config {
 
 func (g *Group) raftConfig() *raft.Config {
 	return &raft.Config{
-		ID: g.cfg.ID, ElectionTick: g.cfg.ElectionTicks, HeartbeatTick: g.cfg.HeartbeatTicks,
+		ID: g.cfg.ID, ElectionTick: g.cfg.electionTicks, HeartbeatTick: g.cfg.electionTicks / heartbeatsPerElection,
 		Storage: g.st, Applied: g.cfg.Applied, AsyncStorageWrites: true,
 		MaxSizePerMsg: messageBytesDefault, MaxCommittedSizePerReady: applyBytesDefault,
 		MaxUncommittedEntriesSize: g.cfg.UncommittedBytesMax,
@@ -118,7 +134,10 @@ func newStorage(cfg *Config) (*storage, error) {
 	st := &storage{
 		baseIndex: pos.Index, baseTerm: pos.Term, last: pos.Index, tailFirst: pos.Index + 1,
 		tailBytesMax: cfg.TailBytes, older: cfg.Older,
-		conf: &pb.ConfState{Voters: pos.Voters, Learners: pos.Learners},
+		conf: pos.confState(), confIndex: pos.Index,
+	}
+	if pos.Index > 0 {
+		st.setSnapshot(pos.Index, pos.Term, st.conf)
 	}
 	if res.FirstIndex > res.LastIndex || res.LastIndex < pos.Index {
 		if cfg.Applied > st.last {
@@ -148,7 +167,7 @@ func newStorage(cfg *Config) (*storage, error) {
 
 // restoreMembership brings the membership from the position to the applied index.
 func (g *Group) restoreMembership() error {
-	g.conf = g.st.conf
+	g.setConf(g.st.conf)
 	var later []Entry
 	for _, e := range g.cfg.Restored.ConfChanges {
 		if e.Index > g.cfg.Position.Index && e.Index <= g.cfg.Applied {
@@ -172,8 +191,14 @@ func (g *Group) restoreMembership() error {
 		}
 		g.conf = scratch.ApplyConfChange(cc)
 	}
-	g.st.conf = g.conf
+	g.setConf(g.conf)
+	g.st.conf, g.st.confIndex = g.conf, later[len(later)-1].Index
 	return nil
+}
+
+func (g *Group) setConf(conf *pb.ConfState) {
+	g.conf = conf
+	g.voters = quorum.JointConfig{majority(conf.GetVoters()), majority(conf.GetVotersOutgoing())}
 }
 
 // Lost is the number of acknowledged entries that were missing from the log of a lone voter at start.
@@ -184,11 +209,17 @@ func (g *Group) Lone() bool {
 	return len(g.conf.GetVoters()) == 1 && g.conf.GetVoters()[0] == g.cfg.ID && len(g.conf.GetVotersOutgoing()) == 0
 }
 
-// Tick tells that one tick of time has passed.
-func (g *Group) Tick() {
-	g.ticks++
+// TickLength is how far apart the calls of Tick are meant to be.
+func (g *Group) TickLength() time.Duration { return g.cfg.tick }
+
+// Tick tells that one tick of time has passed. now is the boot-time clock.
+func (g *Group) Tick(now time.Duration) {
+	g.now = max(g.now, now)
 	g.dirty = true
-	g.rn.Tick()
+	if g.mayTick() {
+		g.rn.Tick()
+		g.handOver()
+	}
 }
 
 // Campaign starts an election at once.
@@ -197,31 +228,54 @@ func (g *Group) Campaign() error {
 	return g.rn.Campaign()
 }
 
-// Step takes a message of another replica. A restarted voter gives no vote during its first election timeout, because
-// it may have promised a leader a lease; a lone voter is exempt.
-func (g *Group) Step(m Message) error {
+// Step takes a message of another replica; it belongs to the group from then on. now is the boot-time clock, read after
+// the message had come. An error says that the message was not taken, which the protocol bears.
+func (g *Group) Step(now time.Duration, m Message) error {
+	g.now = max(g.now, now)
+	if m.m.GetTo() != g.cfg.ID {
+		return fmt.Errorf("raftgroup: message for replica %d came to %d", m.m.GetTo(), g.cfg.ID)
+	}
 	switch m.m.GetType() {
-	case pb.MsgSnap:
-		return errcode.New(errcode.NotImplemented, "installing a snapshot sent by a leader")
 	case pb.MsgVote, pb.MsgPreVote:
-		if g.ticks < g.cfg.ElectionTicks && !g.Lone() {
+		if !g.mayVote(m.m) {
 			return nil
 		}
+	case pb.MsgTimeoutNow:
+		if g.now < g.silent {
+			return nil
+		}
+	case pb.MsgHeartbeat, pb.MsgApp, pb.MsgSnap:
+		if m.m.GetTerm() >= g.term {
+			g.heard()
+		}
+	case pb.MsgHeartbeatResp:
+		if err := g.acknowledged(m.m); err != nil {
+			return err
+		}
+	case pb.MsgReadIndex, pb.MsgReadIndexResp:
+		if len(m.m.GetEntries()) != 1 {
+			return fmt.Errorf("raftgroup: %s with %d entries", m.Kind(), len(m.m.GetEntries()))
+		}
+		if g.role == RoleLeader && !g.leading {
+			return nil
+		}
+	case pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp:
+	default:
+		return fmt.Errorf("raftgroup: %s is not taken from other replicas", m.Kind())
 	}
 	g.dirty = true
 	return g.rn.Step(m.m)
 }
 
-// TransferLeader asks this leader to hand over to another voter; proposals are refused until that ends.
-func (g *Group) TransferLeader(to uint64) {
-	g.transferring, g.dirty = true, true
+// TransferLeader asks this leader to hand over to another voter. Its lease ends at once and for the rest of the term;
+// proposals are refused until the transfer has succeeded or an election timeout has passed.
+func (g *Group) TransferLeader(to uint64) error {
+	if g.role != RoleLeader {
+		return NotLeader(g.leader)
+	}
+	g.transferring, g.handedOver, g.dirty = true, true, true
 	g.rn.TransferLeader(to)
-}
-
-// ReadIndex asks for a linearizable read; context must be unique among all requests of the group's life.
-func (g *Group) ReadIndex(context []byte) {
-	g.dirty = true
-	g.rn.ReadIndex(context)
+	return nil
 }
 
 // ReportUnreachable tells that a message to a replica could not be sent.
@@ -255,10 +309,10 @@ func (g *Group) Committed() uint64 { return g.committed }
 // AppliedIndex is the highest index reported with Applied.
 func (g *Group) AppliedIndex() uint64 { return g.applied }
 
-// Propose appends an entry computed in this term; data is copied. It gets the index LastIndex()+1. Errors: not leader,
-// or dropped because too much is uncommitted; then nothing has happened.
-func (g *Group) Propose(data []byte) (index uint64, err error) {
-	if !g.Leading() {
+// Propose appends an entry that was computed in the given term; data is copied. It gets the index LastIndex()+1. Errors:
+// not leader (of that term), or dropped because too much is uncommitted; then nothing has happened.
+func (g *Group) Propose(term uint64, data []byte) (index uint64, err error) {
+	if !g.Leading() || term != g.term {
 		return 0, NotLeader(g.leader)
 	}
 	g.dirty = true
@@ -272,27 +326,34 @@ func (g *Group) Propose(data []byte) (index uint64, err error) {
 
 // Ready gives out the work there is; false if there is none.
 func (g *Group) Ready() (Ready, bool) {
-	if !g.dirty || !g.rn.HasReady() {
+	if !g.dirty || !g.rn.HasReady() && len(g.out) == 0 {
 		g.dirty = false
 		return Ready{}, false
 	}
 	invariant.Check(g.committal == nil, "raftgroup: Ready before Applied")
 	g.dirty = false
-	rd := g.rn.Ready()
-	var out Ready
+	out := g.take(g.rn.Ready())
+	out.Messages, g.out = g.out, nil
+	return out, true
+}
+
+// take turns what the library has to give into our terms.
+func (g *Group) take(rd raft.Ready) (out Ready) {
 	if rd.SoftState != nil {
 		out.Changed = g.setRole(rd.SoftState)
 	}
 	if hs := rd.HardState; hs != nil {
 		if hs.GetTerm() != g.term {
 			out.Changed = true
-			g.leading = false
+			g.resign()
 		}
 		g.term = hs.GetTerm()
 		g.committed = hs.GetCommit()
 	}
 	for _, rs := range rd.ReadStates {
-		out.ReadStates = append(out.ReadStates, ReadState{Index: rs.Index, Context: rs.RequestCtx})
+		if r, ok := g.readState(rs.Index, rs.RequestCtx); ok {
+			out.ReadStates = append(out.ReadStates, r)
+		}
 	}
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
@@ -305,7 +366,7 @@ func (g *Group) Ready() (Ready, bool) {
 			g.send(m)
 		}
 	}
-	return out, true
+	return out
 }
 
 func (g *Group) setRole(ss *raft.SoftState) (changed bool) {
@@ -320,16 +381,29 @@ func (g *Group) setRole(ss *raft.SoftState) (changed bool) {
 		return false
 	}
 	if role != g.role {
-		g.leading, g.transferring = false, false
+		g.resign()
 	}
 	g.role, g.leader = role, ss.Lead
+	g.handOver()
 	return true
+}
+
+// resign forgets what belongs to one leadership.
+func (g *Group) resign() {
+	g.leading, g.transferring, g.handedOver = false, false, false
+	clear(g.acks.at)
 }
 
 // newWrite turns the library's append into a Write. One that has nothing to write (the commit index alone is not worth
 // it) is finished together with the last write before it, at once if there is none.
 func (g *Group) newWrite(m *pb.Message, hs *pb.HardState) *Write {
-	w := &Write{raw: raw{entries: m.GetEntries(), responses: m.GetResponses()}}
+	w := &Write{raw: raw{entries: m.GetEntries(), responses: m.GetResponses(), snapshot: m.GetSnapshot().GetMetadata()}}
+	if meta := w.raw.snapshot; meta != nil {
+		p := positionOf(meta.GetIndex(), meta.GetTerm(), meta.GetConfState())
+		w.Snapshot = &p
+		g.setConf(meta.GetConfState())
+		g.lastIndex = meta.GetIndex()
+	}
 	if n := len(w.raw.entries); n > 0 {
 		w.Entries = make([]Entry, n)
 		for i, e := range w.raw.entries {
@@ -344,7 +418,8 @@ func (g *Group) newWrite(m *pb.Message, hs *pb.HardState) *Write {
 		g.vote = hs.GetVote()
 		g.st.hard = hs
 	}
-	if w.HardState != nil || len(w.Entries) > 0 {
+	w.Commit = min(g.committed, g.lastIndex)
+	if w.Snapshot != nil || w.HardState != nil || len(w.Entries) > 0 {
 		g.queue = append(g.queue, w)
 		return w
 	}
@@ -368,6 +443,10 @@ func (g *Group) Persisted(w *Write) {
 	if len(g.queue) == 0 {
 		g.queue = nil
 	}
+	if meta := w.raw.snapshot; meta != nil {
+		g.st.install(meta)
+		g.applied = meta.GetIndex()
+	}
 	g.st.append(w.raw.entries)
 	g.deliver(w.raw.responses)
 	g.st.trim(g.applied)
@@ -386,9 +465,10 @@ func (g *Group) deliver(responses []*pb.Message) {
 }
 
 func (g *Group) send(m *pb.Message) {
-	if g.cfg.Send != nil {
-		g.cfg.Send(Message{m})
+	if m.GetType() == pb.MsgHeartbeat {
+		g.stamp(m)
 	}
+	g.out = append(g.out, Message{m})
 }
 
 func (g *Group) convert(entries []*pb.Entry) []Entry {
@@ -410,8 +490,8 @@ func (g *Group) Applied() {
 	g.committal = nil
 	last := m.GetEntries()[len(m.GetEntries())-1]
 	g.applied = last.GetIndex()
-	if g.role == RoleLeader && last.GetTerm() == g.term {
-		g.leading = true
+	if g.role == RoleLeader && last.GetTerm() == g.term && !g.leading {
+		g.leading, g.takeover = true, g.applied
 	}
 	g.deliver(m.GetResponses())
 	g.st.trim(g.applied)
@@ -435,6 +515,7 @@ func (g *Group) Status() Status {
 	return Status{
 		ID: g.cfg.ID, Role: role, Term: g.term, Committed: g.committed, Applied: g.applied, LastIndex: g.lastIndex,
 		LeaderID: g.leader, Voters: slices.Clone(g.conf.GetVoters()), Learners: slices.Clone(g.conf.GetLearners()),
+		Joint: len(g.conf.GetVotersOutgoing()) > 0,
 	}
 }
 

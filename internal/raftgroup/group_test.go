@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -26,11 +27,18 @@ func newGroup(t *testing.T, cfg raftgroup.Config) *raftgroup.Group {
 
 // settleGroup finishes all work of a group whose disk is fast; it returns what was committed and written.
 func settleGroup(g *raftgroup.Group) (committed []raftgroup.Entry, writes []*raftgroup.Write) {
+	committed, writes, _ = settleSending(g)
+	return committed, writes
+}
+
+// settleSending returns what was sent, too.
+func settleSending(g *raftgroup.Group) (committed []raftgroup.Entry, writes []*raftgroup.Write, sent []raftgroup.Message) {
 	for {
 		rd, ok := g.Ready()
 		if !ok {
-			return committed, writes
+			return committed, writes, sent
 		}
+		sent = append(sent, rd.Messages...)
 		for _, e := range rd.Committed {
 			if e.Type == raftgroup.EntryConfChange {
 				g.ApplyConfChange(e)
@@ -63,14 +71,14 @@ func TestPipelinedProposals(t *testing.T) {
 	if g.Leading() {
 		t.Error("leads before its election")
 	}
-	if _, err := g.Propose([]byte("x")); !errcode.Is(err, errcode.NotALeader) {
+	if _, err := g.Propose(1, []byte("x")); !errcode.Is(err, errcode.NotALeader) {
 		t.Errorf("proposal without a leader: %v", err)
 	}
 	lead(t, g)
 	// Three entries are given to the disk before the first is durable; only what is durable is committed.
 	var writes []*raftgroup.Write
 	for i := uint64(3); i <= 5; i++ {
-		index, err := g.Propose(fmt.Append(nil, i))
+		index, err := g.Propose(2, fmt.Append(nil, i))
 		if err != nil || index != i {
 			t.Fatalf("index %d, %v", index, err)
 		}
@@ -198,7 +206,7 @@ func TestTailIsBounded(t *testing.T) {
 	lead(t, g)
 	written = append(written, raftgroup.Entry{Index: 2, Term: 2})
 	for range 200 {
-		index, err := g.Propose(make([]byte, 500))
+		index, err := g.Propose(2, make([]byte, 500))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +225,7 @@ func TestTailIsBounded(t *testing.T) {
 	g = newGroup(t, cfg)
 	lead(t, g)
 	for range 200 {
-		if _, err := g.Propose(make([]byte, 500)); err != nil {
+		if _, err := g.Propose(2, make([]byte, 500)); err != nil {
 			t.Fatal(err)
 		}
 		settleGroup(g)
@@ -271,16 +279,15 @@ func message(t *testing.T, m *pb.Message) raftgroup.Message {
 
 // TestVoteIsWrittenBeforeItIsGiven: the term is known already, only the vote is new.
 func TestVoteIsWrittenBeforeItIsGiven(t *testing.T) {
-	var sent []raftgroup.Message
+	now := time.Duration(0)
 	res, older := disk(normal(2, 5, 1))
 	res.HardState = raftgroup.HardState{Term: 1, Commit: 5}
 	g := newGroup(t, raftgroup.Config{
 		ID: 1, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}}, Restored: res, Older: older,
-		Send: func(m raftgroup.Message) { sent = append(sent, m) },
 	})
 	ask := func(from, lastIndex uint64) {
 		t.Helper()
-		if err := g.Step(message(t, &pb.Message{
+		if err := g.Step(now, message(t, &pb.Message{
 			Type: pb.MsgVote.Enum(), From: new(from), To: new(uint64(1)), Term: new(uint64(5)), Index: new(lastIndex),
 			LogTerm: new(uint64(1)),
 		})); err != nil {
@@ -289,31 +296,24 @@ func TestVoteIsWrittenBeforeItIsGiven(t *testing.T) {
 	}
 	settleGroup(g)
 	ask(2, 3)
-	if _, writes := settleGroup(g); len(writes) != 0 || len(sent) != 0 {
+	if _, writes, sent := settleSending(g); len(writes) != 0 || len(sent) != 0 {
 		t.Error("a restarted voter answered within its first election timeout")
 	}
-	// Its own timeout may come before the tenth tick has passed; a candidate would vote for itself.
-	for range 10 {
-		g.Tick()
-	}
-	settleGroup(g)
-	sent = nil
+	now = time.Second
 	ask(2, 3)
 	if _, writes := settleGroup(g); len(writes) != 1 || writes[0].HardState.Term != 5 || writes[0].HardState.Vote != 0 {
 		t.Fatalf("a refused vote leaves %+v", writes)
 	}
-	sent = nil
 	ask(3, 5)
 	rd, ok := g.Ready()
 	if !ok || rd.Write == nil || rd.Write.HardState == nil || rd.Write.HardState.Vote != 3 {
 		t.Fatalf("a given vote is to be written: %+v", rd.Write)
 	}
-	if len(sent) != 0 {
+	if len(rd.Messages) != 0 {
 		t.Error("the vote was sent before it was durable")
 	}
 	g.Persisted(rd.Write)
-	settleGroup(g)
-	if len(sent) != 1 || sent[0].Kind() != "MsgVoteResp" || sent[0].To() != 3 {
+	if _, _, sent := settleSending(g); len(sent) != 1 || sent[0].Kind() != "MsgVoteResp" || sent[0].To() != 3 {
 		t.Errorf("sent %v", sent)
 	}
 }

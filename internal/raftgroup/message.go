@@ -23,6 +23,15 @@ func (m Message) Term() uint64 { return m.m.GetTerm() }
 // Kind names the message for logs and counters, for example "MsgApp".
 func (m Message) Kind() string { return m.m.GetType().String() }
 
+// Snapshot is the position of the snapshot that a message brings, if it brings one. Its content travels beside the message.
+func (m Message) Snapshot() (p Position, ok bool) {
+	meta := m.m.GetSnapshot().GetMetadata()
+	if m.m.GetType() != pb.MsgSnap || meta.GetIndex() == 0 {
+		return Position{}, false
+	}
+	return positionOf(meta.GetIndex(), meta.GetTerm(), meta.GetConfState()), true
+}
+
 // Append appends the message's bytes to dst.
 func (m Message) Append(dst []byte) ([]byte, error) {
 	return proto.MarshalOptions{}.MarshalAppend(dst, m.m)

@@ -1,6 +1,6 @@
 // Package raftgroup is one replicated log: a raft state machine (go.etcd.io/raft/v3, RawNode) wrapped so that nobody else
 // sees its types, together with the part of the log that is kept in memory. It says what to write, what to send and what
-// is committed. Pure: time comes as Tick, messages as Step, finished writes as Persisted; older entries are read through
+// is committed. Pure: time comes as Tick, messages as Step, both with the clock; finished writes as Persisted; older entries are read through
 // a function of the caller. One exemption: the library draws election timeouts from crypto/rand.
 //
 // What an entry means is not decided here (package replicaset, package catalog), nor how it reaches the disk
@@ -10,6 +10,7 @@ package raftgroup
 import (
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 )
@@ -43,6 +44,9 @@ type HardState struct {
 type Position struct {
 	Index, Term      uint64
 	Voters, Learners []uint64
+	// Outgoing are the voters that a joint configuration leaves behind, LearnersNext those of them that become learners;
+	// both are empty in an ordinary configuration.
+	Outgoing, LearnersNext []uint64
 }
 
 // TermRun says that the entries from Index on, up to the next run, have this Term.
@@ -85,6 +89,8 @@ type Status struct {
 	// LeaderID is 0 while no leader is known.
 	LeaderID         uint64
 	Voters, Learners []uint64
+	// Joint: a change of several replicas is under way, and the voters of before count too.
+	Joint bool
 }
 
 // Level grades a line of the library's own log.
@@ -103,8 +109,10 @@ const (
 
 // Defaults of Config.
 const (
-	electionTicksDefault    = 10
-	heartbeatTicksDefault   = 2
+	electionTimeoutDefault  = time.Second
+	electionTicksMin        = 10
+	tickMax                 = 100 * time.Millisecond
+	heartbeatsPerElection   = 5
 	tailBytesDefault        = 8 << 20
 	messageBytesDefault     = 1 << 20
 	applyBytesDefault       = 16 << 20
@@ -125,33 +133,46 @@ type Config struct {
 	// Older reads entries [lo, hi) that are no longer in memory, at least one and about bytesMax bytes. ErrCompacted if
 	// they are gone. Nil: entries that leave memory are gone (a log that is kept in memory only).
 	Older func(lo, hi, bytesMax uint64) ([]Entry, error)
-	// ElectionTicks (10) and HeartbeatTicks (2) are counted in calls of Tick.
-	ElectionTicks, HeartbeatTicks int
+	// ElectionTimeout (1 s) is the same for all replicas of a group: leases rest on it. A follower that has not heard its
+	// leader for one to two times as long campaigns; heartbeats are a fifth of it apart, ticks a tenth or 100 ms.
+	ElectionTimeout time.Duration
+	// Now is the boot-time clock at start. It never goes back as long as the process lives.
+	Now time.Duration
+	// Incarnation is another one at each start of this replica, so that answers to read requests from before are known.
+	Incarnation uint64
 	// TailBytes (8 MiB) bounds the written entries that are kept in memory.
 	TailBytes uint64
 	// UncommittedBytesMax (256 MiB): above it Propose is refused.
 	UncommittedBytesMax uint64
-	// Send hands a message to the transport; it must not block. Nil: messages are dropped (a group of one voter has none).
-	Send func(Message)
 	// Log receives the library's log lines. Nil: none.
 	Log func(level Level, text string)
+
+	// electionTicks and tick follow from ElectionTimeout.
+	electionTicks int
+	tick          time.Duration
 }
 
 // Write is one thing to put on disk. Writes are made durable in the order in which they were given out, then given back
 // with Persisted in the same order.
 type Write struct {
+	// Snapshot, if not nil, comes first: what the log holds is void and its next entry follows this position. The state
+	// machine becomes what the snapshot, durable here since its message came, holds, before Persisted.
+	Snapshot *Position
 	// HardState, if not nil, is synced in every mode before Persisted.
 	HardState *HardState
 	// Entries follow each other. If the first one's index is not above the log's last, the log is cut there first.
 	Entries []Entry
+	// Commit is the highest index known to be committed, as far as the log reaches with this write. It goes to disk with it:
+	// a replica must not forget that a change of membership is committed once a later one is in its log.
+	Commit uint64
 
 	raw raw
 }
 
-// ReadState answers ReadIndex: when Index is applied, the read marked by Context is linearizable.
+// ReadState answers ReadIndex: a read of a state that holds Index is linearizable.
 type ReadState struct {
 	Index   uint64
-	Context []byte
+	Request uint64
 }
 
 // Ready is the work a group has at one moment.
@@ -161,6 +182,9 @@ type Ready struct {
 	// Committed entries are applied in order, then Applied is called, before the next Ready. The slice is reused.
 	Committed  []Entry
 	ReadStates []ReadState
+	// Messages go to other replicas, but only after readers have been shown Lease: it may have ended by what was just
+	// received, and what the messages say lets others act on that.
+	Messages []Message
 	// Changed reports that role, term or leader are others than before.
 	Changed bool
 }

@@ -17,7 +17,12 @@ const entryOverheadBytes = 64
 // storage is the library's view of the written log: positions and terms of all of it, entries of its tail.
 type storage struct {
 	hard *pb.HardState
-	conf *pb.ConfState
+	// conf is the membership of the applied index, confIndex that of its last change.
+	conf      *pb.ConfState
+	confIndex uint64
+	// snap is the newest snapshot that can be sent; wanted: a newer one is needed.
+	snap   *pb.SnapshotMetadata
+	wanted bool
 	// baseIndex, baseTerm: the position before the first entry that can be had.
 	baseIndex, baseTerm uint64
 	last                uint64
@@ -35,11 +40,6 @@ var _ raft.Storage = (*storage)(nil)
 func (s *storage) InitialState() (*pb.HardState, *pb.ConfState, error) { return s.hard, s.conf, nil }
 func (s *storage) FirstIndex() (uint64, error)                         { return s.baseIndex + 1, nil }
 func (s *storage) LastIndex() (uint64, error)                          { return s.last, nil }
-
-// Snapshot is asked for when a follower needs entries that are gone.
-func (s *storage) Snapshot() (*pb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
-}
 
 func (s *storage) Term(i uint64) (uint64, error) {
 	if i < s.baseIndex {

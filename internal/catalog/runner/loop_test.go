@@ -15,6 +15,7 @@ import (
 	group "github.com/lycosadb/lycosa/internal/raftgroup/runner"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/sys/fault"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 var (
@@ -44,7 +45,8 @@ func startLone(t *testing.T, disk *fault.FS) *lone {
 		t.Fatal(err)
 	}
 	l := &lone{m: New(Options{Start: state}), log: log}
-	l.loop = group.Start(group.Config[*Request]{Log: log, Group: g, Machine: l.m, Name: "catalog", Tick: 5 * time.Millisecond})
+	l.loop = group.Start(group.Config[*Request]{Log: log, Group: g, Machine: l.m, Name: "catalog",
+		Clock: real.Clock{}, Tick: 5 * time.Millisecond})
 	l.m.Bind(l.loop)
 	return l
 }

@@ -47,7 +47,7 @@ func benchmarkCommit(b *testing.B, fsys sys.FS, dir string, mode wal.SyncMode, w
 		b.Fatal(err)
 	}
 	m := &benchMachine{done: make(chan int, 4096)}
-	loop := runner.Start(runner.Config[int]{Log: log, Group: group, Machine: m, Tick: 100 * time.Millisecond})
+	loop := runner.Start(runner.Config[int]{Log: log, Clock: real.Clock{}, Group: group, Machine: m})
 	one := make([]int, 1)
 	for loop.Status().Applied < 2 {
 		time.Sleep(time.Millisecond)

@@ -9,9 +9,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
-// mergeBytesMax bounds what several waiting writes become as one record.
-const mergeBytesMax = 8 << 20
-
 // order is what the loop asks of the disk: a write, or, with write nil, to look after room and the commit mark.
 type order struct {
 	write *raftgroup.Write
@@ -96,71 +93,36 @@ func (d *disk) tend(o order) error {
 // write puts a write and those that wait behind it on disk as one record. An order that could not be merged is handed
 // back.
 func (d *disk) write(o order) (next order, have bool, err error) {
-	b := wal.Batch{HardState: o.write.HardState, Entries: o.write.Entries, Local: o.local}
-	written := 1
-	next, have = d.merge(&b, &written)
-	if err = d.log.Append(b); errors.Is(err, sys.ErrDiskFull) {
-		err = d.again(b)
+	var b Batch
+	b.Add(o.write, o.local)
+	next, have = d.merge(&b)
+	if err = b.Append(d.log); errors.Is(err, sys.ErrDiskFull) {
+		err = d.again(&b)
 	}
-	d.outcomes <- outcome{written: written, full: d.log.Full(), err: err}
+	d.outcomes <- outcome{written: b.writes, full: d.log.Full(), err: err}
 	return next, have, err
 }
 
-// merge adds the writes that are waiting already to the batch, as long as their entries follow.
-func (d *disk) merge(b *wal.Batch, written *int) (next order, have bool) {
-	size := 0
-	for i := range b.Entries {
-		size += len(b.Entries[i].Data)
-	}
-	size += localBytes(b.Local)
-	own := false
-	for size < mergeBytesMax {
+// merge adds the writes that are waiting already to the batch, as long as it takes them.
+func (d *disk) merge(b *Batch) (next order, have bool) {
+	for {
 		select {
 		case next = <-d.orders:
 		default:
 			return order{}, false
 		}
-		w := next.write
-		if w == nil || !follows(b.Entries, w.Entries) {
+		if next.write == nil || !b.Add(next.write, next.local) {
 			return next, true
 		}
-		if !own {
-			// The first write's slice is the group's: it is not appended to.
-			b.Entries = append(make([]raftgroup.Entry, 0, len(b.Entries)+len(w.Entries)+8), b.Entries...)
-			own = true
-		}
-		for i := range w.Entries {
-			size += len(w.Entries[i].Data)
-		}
-		size += localBytes(next.local)
-		b.Entries, b.Local = append(b.Entries, w.Entries...), append(b.Local, next.local...)
-		if w.HardState != nil {
-			b.HardState = w.HardState
-		}
-		*written++
 	}
-	return order{}, false
-}
-
-func localBytes(rows [][]byte) (size int) {
-	for _, row := range rows {
-		size += len(row)
-	}
-	return size
-}
-
-func follows(before, after []raftgroup.Entry) bool {
-	return len(before) == 0 || len(after) == 0 || after[0].Index == before[len(before)-1].Index+1
 }
 
 // again tries at intervals until there is space or the loop ends. Term and vote need not wait: the log keeps a
 // reserve for them.
-func (d *disk) again(b wal.Batch) error {
+func (d *disk) again(b *Batch) error {
 	d.outcomes <- outcome{full: true}
-	if b.HardState != nil && len(b.Entries) > 0 {
-		if err := d.log.Append(wal.Batch{HardState: b.HardState}); err != nil && !errors.Is(err, sys.ErrDiskFull) {
-			return err
-		}
+	if err := b.AppendHardState(d.log); err != nil && !errors.Is(err, sys.ErrDiskFull) {
+		return err
 	}
 	ticker := time.NewTicker(d.retry)
 	defer ticker.Stop()
@@ -170,7 +132,7 @@ func (d *disk) again(b wal.Batch) error {
 			return wal.ErrClosed
 		case <-ticker.C:
 		}
-		if err := d.log.Append(b); !errors.Is(err, sys.ErrDiskFull) {
+		if err := b.Append(d.log); !errors.Is(err, sys.ErrDiskFull) {
 			return err
 		}
 	}

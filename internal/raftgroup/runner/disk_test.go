@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
-	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 )
 
 // TestMerge: waiting writes become one batch, except one whose entries replace those before it, and orders without a write.
@@ -36,15 +35,15 @@ func TestMerge(t *testing.T) {
 			d.orders <- o
 		}
 		first := write(1, 5, 2).write
-		b := wal.Batch{HardState: first.HardState, Entries: first.Entries}
-		written := 1
-		_, left := d.merge(&b, &written)
-		if written != c.written || len(b.Entries) != c.entries || b.HardState.Term != c.term || left != c.left {
-			t.Errorf("%d waiting: %d writes, %d entries, term %d, left %t", len(c.waiting), written, len(b.Entries),
-				b.HardState.Term, left)
+		var b Batch
+		b.Add(first, nil)
+		_, left := d.merge(&b)
+		if b.writes != c.written || len(b.entries) != c.entries || b.hard.Term != c.term || left != c.left {
+			t.Errorf("%d waiting: %d writes, %d entries, term %d, left %t", len(c.waiting), b.writes, len(b.entries),
+				b.hard.Term, left)
 		}
-		if want := written - 1; len(b.Local) != want { // each of the waiting ones has one
-			t.Errorf("%d waiting: %d local rows, want %d", len(c.waiting), len(b.Local), want)
+		if want := b.writes - 1; len(b.local) != want { // each of the waiting ones has one
+			t.Errorf("%d waiting: %d local rows, want %d", len(c.waiting), len(b.local), want)
 		}
 		if len(first.Entries) != 2 {
 			t.Error("the write itself was changed")

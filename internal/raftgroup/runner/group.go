@@ -7,10 +7,11 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 )
 
-// NewGroup makes the group that continues a log: cfg.Restored and cfg.Older are filled in from it. A log that ends before
-// cfg.Position (a bootstrap, or a snapshot newer than the log) is emptied and goes on after that position.
+// NewGroup makes the group that continues a log: cfg.Restored and cfg.Older are filled in from it. A log that does not
+// reach cfg.Position (a bootstrap, or a snapshot that came from a leader and was not installed yet) is emptied and goes on
+// after that position.
 func NewGroup(log *wal.Log, cfg raftgroup.Config) (*raftgroup.Group, error) {
-	if log.LastIndex() < cfg.Position.Index {
+	if !reaches(log.Restored(), cfg.Position) {
 		if err := log.ResetTo(cfg.Position.Index, cfg.Position.Term); err != nil {
 			return nil, fmt.Errorf("runner: begin the log after index %d: %w", cfg.Position.Index, err)
 		}
@@ -20,4 +21,23 @@ func NewGroup(log *wal.Log, cfg raftgroup.Config) (*raftgroup.Group, error) {
 		cfg.Older = log.Entries
 	}
 	return raftgroup.New(cfg)
+}
+
+// reaches tells whether the log has, or had, the entry that the snapshot ends with. Another entry at its index that was
+// not known to be committed is one of a leader that was overthrown.
+func reaches(res raftgroup.Restored, pos raftgroup.Position) bool {
+	if res.LastIndex < pos.Index {
+		return false
+	}
+	if res.HardState.Commit >= pos.Index {
+		return true
+	}
+	term := pos.Term
+	for _, run := range res.Terms {
+		if run.Index > pos.Index {
+			break
+		}
+		term = run.Term
+	}
+	return term == pos.Term
 }

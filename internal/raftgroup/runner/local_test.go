@@ -8,6 +8,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/sys/fault"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // localMachine has a local row for each value of the last run.
@@ -43,7 +44,9 @@ func TestLocalRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := &harness{m: &machine{applied: 1}, log: log}
-		h.loop = runner.Start(runner.Config[request]{Log: log, Group: group, Machine: &localMachine{machine: h.m}, Name: "data"})
+		h.loop = runner.Start(runner.Config[request]{
+			Log: log, Clock: real.Clock{}, Group: group, Machine: &localMachine{machine: h.m}, Name: "data",
+		})
 		var sent [][]request
 		var want []string
 		for _, values := range [][]string{{"a", "b"}, {"c"}, {"d", "e", "f"}, {"g"}} {

@@ -92,8 +92,7 @@ func (l *Loop[R]) run() {
 		case <-ticker.C:
 			l.tick()
 		case m := <-l.inbox:
-			// A message that the group does not take is one of a stranger or of the past.
-			_ = l.cfg.Group.Step(m)
+			l.step(m)
 		case call := <-l.calls:
 			call()
 		case <-stop:
@@ -105,6 +104,18 @@ func (l *Loop[R]) run() {
 			l.abort(errcode.New(errcode.UnknownOutcome, "the instance stopped"))
 			return
 		}
+	}
+}
+
+// step gives the group a message. One that it does not take is of a stranger or of the past; one that brings a snapshot is
+// not taken, because there is nothing here yet that could install it.
+func (l *Loop[R]) step(m raftgroup.Message) {
+	if p, ok := m.Snapshot(); ok {
+		l.cfg.Logger.Error("a snapshot sent by a leader cannot be installed in this version", "group", l.cfg.Name, "index", p.Index)
+		return
+	}
+	if err := l.cfg.Group.Step(l.cfg.Clock.Boot(), m); err != nil {
+		l.cfg.Logger.Debug("message not taken", "group", l.cfg.Name, "from", m.From(), "error", err)
 	}
 }
 
@@ -158,6 +169,11 @@ func (l *Loop[R]) drain() {
 		if rd.Changed {
 			l.changed()
 		}
+		for _, m := range rd.Messages {
+			if l.cfg.Send != nil {
+				l.cfg.Send(m)
+			}
+		}
 	}
 	if worked {
 		l.committed.Store(g.Committed())
@@ -174,7 +190,9 @@ func (l *Loop[R]) feedDisk() {
 		w := l.writes[l.handed]
 		local := l.localOf(w)
 		if l.handed == 0 && w.HardState == nil && l.cfg.Log.Mode() != wal.SyncFsync && !l.full {
-			err := l.cfg.Log.Append(wal.Batch{Entries: w.Entries, Local: local})
+			var b Batch
+			b.Add(w, local)
+			err := b.Append(l.cfg.Log)
 			if err == nil {
 				l.persisted(1)
 				continue
@@ -282,7 +300,7 @@ func (l *Loop[R]) runBatch() bool {
 	var at uint64
 	err := error(errcode.New(errcode.TooBig, "A log entry", len(entry), entryBytesMax))
 	if len(entry) <= entryBytesMax {
-		at, err = g.Propose(entry)
+		at, err = g.Propose(term, entry)
 	}
 	if err != nil {
 		l.cfg.Machine.Abort(index, err)
@@ -412,7 +430,7 @@ func (l *Loop[R]) tick() {
 	if l.poisoned {
 		return
 	}
-	l.cfg.Group.Tick()
+	l.cfg.Group.Tick(l.cfg.Clock.Boot())
 	l.sinceTend += l.cfg.Tick
 	if !l.full || l.sinceTend >= l.cfg.RetryInterval {
 		l.tend()

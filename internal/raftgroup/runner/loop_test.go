@@ -19,6 +19,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/sys"
 	"github.com/lycosadb/lycosa/internal/sys/fault"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // gateFS lets syncs of open files pass one by one, once it is closed.
@@ -135,7 +136,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	m := &machine{applied: 1, block: make(chan struct{}), entered: make(chan struct{}, 100)}
 	h := &harness{m: m, log: log}
-	h.loop = runner.Start(runner.Config[request]{Log: log, Group: group, Machine: m, Name: "data", QueueMax: 10, Tick: time.Hour})
+	h.loop = runner.Start(runner.Config[request]{Log: log, Clock: real.Clock{}, Group: group, Machine: m, Name: "data", QueueMax: 10, Tick: time.Hour})
 	reqs := h.submit("a")
 	<-m.entered
 	reqs = append(reqs, h.submit(strings.Split("bcdefghijk", "")...)...)
@@ -278,7 +279,7 @@ func TestCompactAndStartFromSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	h = &harness{m: &machine{applied: at - 2}, log: log}
-	h.loop = runner.Start(runner.Config[request]{Log: log, Group: group, Machine: h.m, Name: "data"})
+	h.loop = runner.Start(runner.Config[request]{Log: log, Clock: real.Clock{}, Group: group, Machine: h.m, Name: "data"})
 	if err := wait(t, h.submit("after")); err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +325,8 @@ func startTrio(t *testing.T) (*trio, map[uint64]*member) {
 			t.Fatal(err)
 		}
 		group, err := runner.NewGroup(log, raftgroup.Config{
-			ID: id, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}}, Send: net.send,
+			ID: id, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}},
+			ElectionTimeout: 40 * time.Millisecond, Now: real.Clock{}.Boot(),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -332,7 +334,7 @@ func startTrio(t *testing.T) (*trio, map[uint64]*member) {
 		m := &member{status: make(chan raftgroup.Status, 10000)}
 		m.m, m.log = &machine{applied: 1}, log
 		m.loop = runner.Start(runner.Config[request]{
-			Log: log, Group: group, Machine: m.m, Name: "data", Tick: 4 * time.Millisecond,
+			Log: log, Clock: real.Clock{}, Group: group, Machine: m.m, Name: "data", Send: net.send,
 			OnStatus: func(s raftgroup.Status) { m.status <- s },
 		})
 		net.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+	"github.com/lycosadb/lycosa/internal/sys"
 )
 
 // Machine is the state machine above the log. All its methods are called on the loop's goroutine and must not block.
@@ -43,14 +44,19 @@ type LocalRows interface {
 	LocalRows() [][]byte
 }
 
-// Config of a loop. Log, Group and Machine must be given.
+// Config of a loop. Log, Group, Machine and Clock must be given.
 type Config[R any] struct {
 	Log     *wal.Log
 	Group   *raftgroup.Group
 	Machine Machine[R]
+	// Clock's boot-time is the group's time; Now of the group's configuration was read from it.
+	Clock sys.Clock
+	// Send hands a message to the transport, on the loop's goroutine; it must not block. Nil: messages are dropped (a group
+	// of one voter has none).
+	Send func(raftgroup.Message)
 	// Name of the group, for errors and logs.
 	Name string
-	// Tick is the length of a tick of the group, 100 ms unless given.
+	// Tick is how far apart ticks are, the group's TickLength unless given.
 	Tick time.Duration
 	// RetryInterval is how often a full disk is asked again, 1 s unless given.
 	RetryInterval time.Duration
@@ -70,7 +76,6 @@ type Config[R any] struct {
 }
 
 const (
-	tickDefault     = 100 * time.Millisecond
 	queueMaxDefault = 65536
 	// batchRequestsMax bounds the requests given to one Run.
 	batchRequestsMax = 4096
@@ -135,7 +140,7 @@ type Loop[R any] struct {
 // elects itself at once.
 func Start[R any](cfg Config[R]) *Loop[R] {
 	if cfg.Tick <= 0 {
-		cfg.Tick = tickDefault
+		cfg.Tick = cfg.Group.TickLength()
 	}
 	if cfg.RetryInterval <= 0 {
 		cfg.RetryInterval = retryIntervalDefault

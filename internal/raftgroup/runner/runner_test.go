@@ -20,6 +20,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/sys"
 	"github.com/lycosadb/lycosa/internal/sys/fault"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -175,7 +176,7 @@ func start(t *testing.T, log *wal.Log, applied uint64) *harness {
 	h := &harness{m: &machine{applied: max(applied, 1)}, log: log}
 	h.poisoned, h.full = make(chan error, 10), make(chan bool, 10)
 	h.loop = runner.Start(runner.Config[request]{
-		Log: log, Group: group, Machine: h.m, Name: "data", Tick: 5 * time.Millisecond, RetryInterval: 5 * time.Millisecond,
+		Log: log, Clock: real.Clock{}, Group: group, Machine: h.m, Name: "data", Tick: 5 * time.Millisecond, RetryInterval: 5 * time.Millisecond,
 		OnPoison:   func(err error) { h.poisoned <- err },
 		OnDiskFull: func(full bool) { h.full <- full },
 	})

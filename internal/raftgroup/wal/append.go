@@ -27,7 +27,7 @@ func (l *Log) Append(b Batch) error {
 	}
 	sync := b.HardState != nil || b.Sync || (l.opts.Sync == SyncFsync && len(b.Entries)+len(b.Local) > 0)
 	for n := splitAt(b.Entries); n < len(b.Entries); n = splitAt(b.Entries) {
-		part := Batch{HardState: b.HardState, Entries: b.Entries[:n]}
+		part := Batch{HardState: b.HardState, Entries: b.Entries[:n], Commit: b.Commit}
 		if err := l.appendPart(&part, false); err != nil {
 			return err
 		}
@@ -108,12 +108,15 @@ func (l *Log) write(kind uint8, b *Batch, truncate uint64, sync bool) error {
 	}
 	if b.HardState != nil {
 		l.hard.Term, l.hard.Vote = b.HardState.Term, b.HardState.Vote
-		l.NoteCommit(b.HardState.Commit)
+	}
+	last := l.ix.last
+	if n := len(b.Entries); n > 0 {
+		last = b.Entries[n-1].Index
 	}
 	h := recordHeader{
 		bodyBytes: uint32(bodyBytes), bodySum: crc32.Checksum(buf[recordHeaderBytes:], castagnoli),
 		chain: l.chain, kind: kind, entries: uint32(len(b.Entries)), index: l.ix.last, term: l.hard.Term,
-		commit: l.commit.Load(), synced: uint64(l.synced),
+		commit: l.commitUpTo(b.Commit, last), synced: uint64(l.synced),
 	}
 	if len(b.Entries) > 0 {
 		h.index = b.Entries[0].Index
@@ -130,10 +133,22 @@ func (l *Log) write(kind uint8, b *Batch, truncate uint64, sync bool) error {
 		}
 		l.synced = l.off
 	}
+	l.NoteCommit(h.commit)
 	l.chain, l.marked = sum, h.commit
 	l.local += uint64(len(b.Local))
 	l.note(at, kind, b, truncate)
 	return nil
+}
+
+// commitUpTo is the highest index that a header may call committed if the log ends with last: a leader may know entries to
+// be committed that are not on its own disk yet, and a batch that is split not in its first record. A log that says more
+// than it holds counts as one that has lost something; where entries are not logged at all, that is so.
+func (l *Log) commitUpTo(commit, last uint64) uint64 {
+	commit = max(commit, l.commit.Load())
+	if l.opts.Sync == SyncNone {
+		return commit
+	}
+	return min(commit, last)
 }
 
 // note makes a written record known to readers.
@@ -193,7 +208,7 @@ func (l *Log) room(n int64, control bool) error {
 // nextHeader is the header of the segment that follows the current one.
 func (l *Log) nextHeader() segmentHeader {
 	hard := l.hard
-	hard.Commit = l.commit.Load()
+	hard.Commit = l.commitUpTo(0, l.ix.last)
 	return segmentHeader{
 		seq: l.head.seq + 1, instance: l.opts.Instance, group: l.opts.Group, chain: l.chain,
 		last: l.ix.last, lastTerm: l.ix.lastTerm, localLast: l.local, hard: hard,

@@ -77,8 +77,11 @@ type Options struct {
 
 // Batch is what one Append writes.
 type Batch struct {
-	// HardState, if not nil, is written and synced, whatever the mode.
+	// HardState, if not nil, is written and synced, whatever the mode. Its Commit means nothing here.
 	HardState *raftgroup.HardState
+	// Commit is the highest index known to be committed once the batch is in the log. It may speak of its entries: those
+	// that they replace never were, which is why it counts only together with them.
+	Commit uint64
 	// Entries follow each other; the first one follows the log's last entry, or replaces it and what is after its index.
 	Entries []raftgroup.Entry
 	// Local rows get the numbers after the last local row.
@@ -177,7 +180,7 @@ func (l *Log) Recovered() Recovered { return l.rec }
 // Full reports that the disk was full when room for more was last asked for. EnsureRoom finds out anew.
 func (l *Log) Full() bool { return l.full.Load() }
 
-// NoteCommit remembers the highest committed index, which the next records carry.
+// NoteCommit remembers the highest committed index, of entries that are in the log; the next records carry it.
 func (l *Log) NoteCommit(index uint64) {
 	for {
 		known := l.commit.Load()
