@@ -221,11 +221,10 @@ func (i *Instance) openData(c *core) error {
 	}
 	g := &c.dataGroup
 	g.raftID = c.id.DataRaftID
-	if g.log, err = i.openLog(dataName, c.id, i.walMode(c)); err != nil {
-		return err
-	}
-	loaded, err := i.loadNewest(c, dir, found)
-	if err != nil {
+	// The log is read and checked while the snapshot is loaded: neither needs the other.
+	log := beside(func() (*wal.Log, error) { return i.openLog(dataName, c.id, i.walMode(c)) })
+	loaded, err := i.loadNewest(c, dir, found, log)
+	if g.log, _ = log(); err != nil {
 		return err
 	}
 	started := i.clock.Boot()
@@ -242,6 +241,21 @@ func (i *Instance) openData(c *core) error {
 		return fmt.Errorf("rows of local spaces: %w", locals.err)
 	}
 	return nil
+}
+
+// beside runs f on a goroutine of its own. What it returns waits for the result.
+func beside[T any](f func() (T, error)) func() (T, error) {
+	var value T
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		value, err = f()
+	}()
+	return func() (T, error) {
+		<-done
+		return value, err
+	}
 }
 
 // replayData puts the entries that follow the snapshot into the engine.
@@ -295,13 +309,16 @@ func openLocals(log *wal.Log) *logLocals {
 const progressEvery = 4096
 
 // loadNewest fills an engine from the newest snapshot; a damaged one is passed over if an older one, and the log that
-// follows it, are there.
-func (i *Instance) loadNewest(c *core, dir string, found []uint64) (recovery.Loaded, error) {
+// follows it, are there. Without a log there is nothing to choose.
+func (i *Instance) loadNewest(c *core, dir string, found []uint64, log func() (*wal.Log, error)) (recovery.Loaded, error) {
 	var failures error
 	for _, signature := range found {
-		loaded, err := i.loadSnapshot(c, dir, signature)
+		loaded, err := i.loadSnapshot(c, dir, signature, log)
 		if err == nil {
 			return loaded, nil
+		}
+		if _, err := log(); err != nil {
+			return recovery.Loaded{}, err
 		}
 		i.log.Error("a snapshot of the data can not be used", "error", err)
 		failures = errors.Join(failures, err)
@@ -309,7 +326,7 @@ func (i *Instance) loadNewest(c *core, dir string, found []uint64) (recovery.Loa
 	return recovery.Loaded{}, failures
 }
 
-func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) (recovery.Loaded, error) {
+func (i *Instance) loadSnapshot(c *core, dir string, signature uint64, log func() (*wal.Log, error)) (recovery.Loaded, error) {
 	engine, err := box.New(box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(c)})
 	if err != nil {
 		return recovery.Loaded{}, err
@@ -318,7 +335,12 @@ func (i *Instance) loadSnapshot(c *core, dir string, signature uint64) (recovery
 	res, err := recovery.Load(engine, i.fs, dir, signature, func(rows uint64, done, total int64) {
 		i.life.progress(lifecycle.Progress{What: "snapshot bytes", Done: uint64(done), Total: uint64(total)})
 	})
-	if err == nil && c.dataGroup.log.FirstIndex() > res.Index+1 {
+	opened, lerr := log()
+	switch {
+	case err != nil:
+	case lerr != nil:
+		err = lerr
+	case opened.FirstIndex() > res.Index+1:
 		err = fmt.Errorf("%s: the log does not reach back to this snapshot", res.Path)
 	}
 	if err != nil {

@@ -193,6 +193,10 @@ func isMap(first byte) bool { return first&0xf0 == 0x80 || first == 0xde || firs
 // name their space.
 func decodeRow(b []byte, row *Row, kind Kind) (rest []byte, err error) {
 	*row = Row{}
+	if rest, ok := decodeUsual(b, row); ok {
+		return rest, nil
+	}
+	*row = Row{}
 	rest, err = decodeRowHeader(b, row)
 	if err != nil {
 		return nil, fmt.Errorf("row header: %w", err)
@@ -215,6 +219,27 @@ func decodeRow(b []byte, row *Row, kind Kind) (rest []byte, err error) {
 		return nil, fmt.Errorf("row body: %w", err)
 	}
 	return rest, nil
+}
+
+// decodeUsual decodes a row of a snapshot as every writer known makes it: type, LSN, time; space, tuple. False, with some of
+// row filled, if it is anything else.
+func decodeUsual(b []byte, row *Row) (rest []byte, ok bool) {
+	const times, space = 10, 7 // bytes of a key and its value
+	if len(b) < 4 || b[0] != 0x83 || b[1] != keyType || b[2] != byte(TypeInsert) || b[3] != keyLSN {
+		return nil, false
+	}
+	lsn, b, err := msgpack.ReadUint(b[4:])
+	if err != nil || len(b) < times+space+2 || b[0] != keyTimestamp || b[1] != 0xcb {
+		return nil, false
+	}
+	stamp := math.Float64frombits(binary.BigEndian.Uint64(b[2:]))
+	b = b[times:]
+	if b[0] != 0x82 || b[1] != keySpaceID || b[2] != 0xce || b[space] != keyTuple {
+		return nil, false
+	}
+	row.Type, row.LSN, row.Timestamp, row.SpaceID = TypeInsert, lsn, stamp, binary.BigEndian.Uint32(b[3:])
+	rest, err = readRaw(b[space+1:], &row.Tuple, isArray)
+	return rest, err == nil
 }
 
 var errKeyTwice = errors.New("a key occurs twice")

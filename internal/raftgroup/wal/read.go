@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -49,6 +50,9 @@ func (w *window) bytes(off int64, n int) ([]byte, error) {
 	return w.buf[:n:n], nil
 }
 
+// zeros is a window without content.
+var zeros [windowBytes]byte
+
 // lastNonZero is the offset after the last byte from off on that is not zero, or off.
 func (w *window) lastNonZero(off int64) (int64, error) {
 	end := off
@@ -58,13 +62,13 @@ func (w *window) lastNonZero(off int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		for i := n - 1; i >= 0; i-- {
-			if b[i] != 0 {
-				end = at + int64(i) + 1
-				break
+		if !bytes.Equal(b, zeros[:n]) {
+			for b[n-1] == 0 {
+				n--
 			}
+			end = at + int64(n)
 		}
-		at += int64(n)
+		at += int64(len(b))
 	}
 	return end, nil
 }
