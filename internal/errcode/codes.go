@@ -160,6 +160,7 @@ const (
 	NoSuchModule                  Code = 165
 	NoSuchCollation               Code = 166
 	CreateFKConstraint            Code = 167
+	DropFKConstraint              Code = 168
 	NoSuchConstraint              Code = 169
 	ConstraintExists              Code = 170
 	SQLTypeMismatch               Code = 171
@@ -183,8 +184,10 @@ const (
 	IntLiteralMax                 Code = 190
 	SQLParserLimit                Code = 191
 	IndexDefUnsupported           Code = 192
+	CKDefUnsupported              Code = 193
 	MultikeyIndexMismatch         Code = 194
 	CreateCKConstraint            Code = 195
+	CKConstraintFailed            Code = 196
 	SQLColumnCount                Code = 197
 	FuncIndexFunc                 Code = 198
 	FuncIndexFormat               Code = 199

@@ -231,3 +231,12 @@ func compareCollated(l *collation, x, y []byte) int {
 	}
 	return compareValues(x, y)
 }
+
+// StringOrder returns how strings are compared under the collation with the given id: negative, 0 or positive. nil stands
+// for the collations that order bytewise. What it returns may be called by any goroutine.
+func StringOrder(id uint32) func(a, b []byte) int {
+	if l := newCollation(id); l != nil {
+		return l.compare
+	}
+	return nil
+}
