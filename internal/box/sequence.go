@@ -124,7 +124,8 @@ func (e *Engine) setSequence(id uint32, v sequenceValue) {
 }
 
 // followRow moves the sequence of a space to where a row that was put into it says. Rows of a snapshot move nothing: the
-// snapshot has the values.
+// snapshot has the values. As in Tarantool the value goes as far as the rows: those of a temporary space move a sequence
+// until the next restart, those of a local space on their own instance.
 func (e *Engine) followRow(sp *Space, tup []byte) {
 	if e.loading {
 		return
@@ -139,19 +140,7 @@ func (e *Engine) followRow(sp *Space, tup []byte) {
 	if n == v {
 		return
 	}
-	if sp.logged() != loggedEntry {
-		e.logSequence(q.ID, n)
-	}
 	e.setSequence(q.ID, n)
-}
-
-// logSequence writes a value as a row of _sequence_data: where the rows that move a sequence are not logged, this one is.
-func (e *Engine) logSequence(id uint32, v sequenceValue) {
-	data := e.schema.Space(dictionary.SpaceSequenceData)
-	pk := data.primary()
-	row := msgpack.AppendInt(msgpack.AppendUint(msgpack.AppendArrayHeader(nil, 2), uint64(id)), v.last)
-	e.log(data, nil, row)
-	e.apply(data, pk.state.store.GetTuple(pk.state.cur, row), row)
 }
 
 // fillStatement returns the statement with the value of the space's sequence in the place of a nil.

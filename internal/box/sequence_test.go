@@ -262,33 +262,45 @@ func TestSequenceInTransaction(t *testing.T) {
 	}
 }
 
-// TestSequenceOfTemporarySpace has the value, but no row, on the replica.
-func TestSequenceOfTemporarySpace(t *testing.T) {
-	e, replica := newTestEngine(t, Options{}), newTestEngine(t, Options{})
-	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
-	defer s.r.Close()
-	s.log = func(entry []byte) {
-		if err := replica.Apply(s.version, entry); err != nil {
-			t.Fatal(err)
+// TestSequenceOfOwnSpaces: the value goes as far as the rows. Those of a temporary space are not logged, those of a local
+// space beside the entry.
+func TestSequenceOfOwnSpaces(t *testing.T) {
+	for flags, want := range map[string]string{`{"temporary":true}`: "", `{"group_id":1}`: "\x92\x01\x15"} {
+		e, replica := newTestEngine(t, Options{}), newTestEngine(t, Options{})
+		s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
+		defer s.r.Close()
+		s.log = func(entry []byte) {
+			var local []LocalRow
+			e.EachLocal(func(row []byte) {
+				r, err := DecodeLocal(AppendLocal(nil, s.version, 1, row))
+				if err != nil {
+					t.Fatal(err)
+				}
+				local = append(local, r)
+			})
+			if err := replica.Apply(s.version, entry, local...); err != nil {
+				t.Fatal(err)
+			}
+			replica.Publish(s.version)
 		}
-		replica.Publish(s.version)
-	}
-	for _, line := range []string{`insert 284 [1,1,"s",1,1,100,1,0,false]`, `insert 280 [600,1,"a","memtx",0,{"temporary":true},[]]`,
-		`insert 288 [600,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`, `insert 340 [600,1,true,0,""]`,
-		`insert 600 [null]`, `replace 600 [20]`, `insert 600 [null]`} {
-		if out := s.run(line); strings.HasPrefix(out, "error") {
-			t.Fatal(line, out)
+		for _, line := range []string{`insert 284 [1,1,"s",1,1,100,1,0,false]`, `insert 280 [600,1,"a","memtx",0,` + flags + `,[]]`,
+			`insert 288 [600,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`, `insert 340 [600,1,true,0,""]`,
+			`insert 600 [null]`, `replace 600 [20]`, `insert 600 [null]`} {
+			if out := s.run(line); strings.HasPrefix(out, "error") {
+				t.Fatal(line, out)
+			}
 		}
-	}
-	if got := dump(e, 600); !bytes.Equal(got, []byte("\x91\x01\x91\x14\x91\x15")) {
-		t.Fatalf("%x", got)
-	}
-	if got := dump(replica, 600); len(got) != 0 {
-		t.Fatalf("rows of a temporary space were logged: %x", got)
-	}
-	for _, x := range []*Engine{e, replica} {
-		if got := dump(x, dictionary.SpaceSequenceData); !bytes.Equal(got, []byte("\x92\x01\x15")) {
-			t.Fatalf("%x", got)
+		if got := dump(e, 600); string(got) != "\x91\x01\x91\x14\x91\x15" {
+			t.Errorf("%s: %x", flags, got)
+		}
+		if got := dump(e, dictionary.SpaceSequenceData); string(got) != "\x92\x01\x15" {
+			t.Errorf("%s: value %x", flags, got)
+		}
+		if got := dump(replica, dictionary.SpaceSequenceData); string(got) != want {
+			t.Errorf("%s: value %x where the log was applied", flags, got)
+		}
+		if got := dump(replica, 600); (len(got) > 0) != (want != "") {
+			t.Errorf("%s: rows %x where the log was applied", flags, got)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 func (g *generator) createSpace(id uint32) []request {
 	r := g.rand
 	s := &space{id: id, name: pick(r, []string{"alpha", "beta", "gamma", "delta", "epsilon"})}
+	s.flags = pick(r, spaceFlags)
 	s.fields = g.format(id)
 	if chance(r, 15) {
 		s.fields = nil
@@ -28,6 +29,9 @@ func (g *generator) createSpace(id uint32) []request {
 	}
 	return batch
 }
+
+// spaceFlags are options that spaces have; most have none.
+var spaceFlags = []string{"{}", "{}", "{}", "{}", "{}", "{}", `{"temporary":true}`, `{"group_id":1}`, `{"temporary":true,"group_id":1}`, `{"is_sync":true}`, `{"group_id":0}`}
 
 func insertInto(system, about uint32, row []byte) request {
 	return rowRequest(iproto.TypeInsert, system, about, row)
@@ -87,17 +91,18 @@ func (g *generator) spaceRow(s *space) []byte {
 	}
 	fields := [][]byte{
 		msgpack.AppendUint(nil, uint64(s.id)), msgpack.AppendUint(nil, 1), msgpack.AppendStr(nil, s.name), msgpack.AppendStr(nil, "memtx"),
-		msgpack.AppendUint(nil, uint64(s.fieldCount)), packJSON("{}"), g.formatRow(s.fields), msgpack.AppendNil(nil), msgpack.AppendNil(nil),
+		msgpack.AppendUint(nil, uint64(s.fieldCount)), packJSON(s.flags), g.formatRow(s.fields), msgpack.AppendNil(nil), msgpack.AppendNil(nil),
 	}
 	if chance(r, 2) {
-		fields[2] = msgpack.AppendStr(nil, pick(r, []string{"", "\x01", "\xff", "ok name", "é", "_space", "_vindex", "a\tb"}))
+		fields[2] = msgpack.AppendStr(nil, pick(r, []string{"", "\x01", "\xff", "ok name", "é", "_space", "_vindex", "a\tb", "\u00a0", "\u2028", "\u200b", "\U0001f600", "\u0378"}))
 	}
 	if chance(r, 1) {
-		fields[3] = msgpack.AppendStr(nil, pick(r, []string{"", "MEMTX", "nope"}))
+		fields[3] = msgpack.AppendStr(nil, pick(r, []string{"", "MEMTX", "nope", "elevenchars", "sixteencharacter", "sixteencharacters", "service", "é"}))
 	}
 	if chance(r, 8) {
 		fields[5] = packJSON(pick(r, []string{`{"temporary":true}`, `{"temporary":1}`, `{"nope":1}`, `{"temporary":false}`, `{"is_sync":false}`, `{"view":true}`, `{"sql":1}`,
-			`{"group_id":0}`, `{"group_id":7}`, `{"group_id":-1}`, `{"view":false}`, `{"sql":1}`, `[]`, `[1]`}))
+			`{"group_id":0}`, `{"group_id":7}`, `{"group_id":-1}`, `{"view":false}`, `{"sql":1}`, `[]`, `[1]`,
+			`{"group_id":1}`, `{}`, `{"group_id":1,"is_sync":true}`, `{"temporary":true,"view":1}`, `{"group_id":7,"view":true}`, `{"checks":1}`}))
 	}
 	if chance(r, 2) { // ids below 512 are left out: we keep them for spaces of our own
 		fields[1+r.IntN(6)] = g.appendAny(nil)
@@ -119,7 +124,9 @@ func (g *generator) formatRow(fields []field) []byte {
 				`{"name":"f9","is_nullable":true,"nullable_action":"none"}`, `{"name":"f9","collation":2}`, `{"name":"f9","collation":"x"}`, `{"name":"f9","type":"str"}`,
 				`{"name":"f9","type":"*"}`, `{"name":"f9","type":"UNSIGNED"}`, `{"name":"f9","type":"string","collation":3}`, `{"name":"f9","type":"unsigned","collation":3}`,
 				`{"name":"f9","type":"any","is_nullable":true,"nullable_action":"abort"}`,
-				`{"name":"f9","type":"string","nullable_action":"abort"}`, `{"name":"f9","type":"string","nullable_action":"default"}`}))...)
+				`{"name":"f9","type":"string","nullable_action":"abort"}`, `{"name":"f9","type":"string","nullable_action":"default"}`,
+				`{"name":"\u2028","type":"nope"}`, `{"name":"f9","default":1}`, `{"name":"f9","default":"1"}`, `{"name":"f9","type":"unsigned","collation":999}`,
+				`{"name":"f9","type":"nope","is_nullable":true,"nullable_action":"abort"}`}))...)
 			continue
 		}
 		n := 2
@@ -318,6 +325,9 @@ func (g *generator) ddl(s *space) []request {
 		if ix := s.index(id); ix != nil && chance(r, 70) {
 			id = uint32(len(s.indexes))
 		}
+		if chance(r, 4) {
+			id = pick(r, []uint32{63, 126, 127, 128, 129, 1 << 31})
+		}
 		ix := g.indexDef(s, id)
 		return []request{insertInto(spaceIndex, s.id, g.indexRow(s, &ix))}
 	case 3, 4, 5, 6:
@@ -326,7 +336,8 @@ func (g *generator) ddl(s *space) []request {
 		return []request{g.alterSpace(s)}
 	case 9:
 		ops := pick(r, []string{`[["=",2,"zeta"]]`, `[["=",2,"alpha"]]`, `[["=",4,3]]`, `[["=",4,0]]`, `[["=",6,[]]]`, `[["=",3,"nope"]]`, `[["=",1,1]]`, `[["=",0,600]]`,
-			`[["=",5,{"temporary":true}]]`, `[["=",5,{}]]`, `[["=",1,77]]`, `[["=","name","zeta"]]`, `[["#",6,1]]`, `[["=","format",[{"name":"f1"}]]]`, `[["=",2,""]]`})
+			`[["=",5,{"temporary":true}]]`, `[["=",5,{}]]`, `[["=",5,{"group_id":1}]]`, `[["=",5,{"group_id":1,"temporary":true}]]`,
+			`[["=",5,{"is_sync":true}],["=",3,"nope"]]`, `[["=",3,"vinyl"],["=",5,{"group_id":1}]]`, `[["=",2,"\u2028"]]`, `[["=",1,77]]`, `[["=","name","zeta"]]`, `[["#",6,1]]`, `[["=","format",[{"name":"f1"}]]]`, `[["=",2,""]]`})
 		return []request{updateOf(spaceSpace, s.id, key, packJSON(ops))}
 	case 10, 11, 12:
 		return g.truncate(s)

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -22,8 +23,10 @@ type space struct {
 	id         uint32
 	name       string
 	fieldCount int
-	fields     []field
-	indexes    []index
+	// flags are the options of the space as JSON.
+	flags   string
+	fields  []field
+	indexes []index
 	// sequence tells that one makes values for field auto.
 	sequence bool
 	auto     int
@@ -145,6 +148,11 @@ func readModel(old map[uint32]*space, spaceRows, indexRows [][]byte) (map[uint32
 			return nil, fmt.Errorf("row of _space %s: %w", shown(row), err)
 		}
 		s := &space{id: uint32(number(v[0])), name: fmt.Sprint(v[2]), fieldCount: number(v[4])}
+		flags, err := json.Marshal(v[5])
+		if err != nil {
+			return nil, fmt.Errorf("row of _space %s: %w", shown(row), err)
+		}
+		s.flags = string(flags)
 		if before := old[s.id]; before != nil {
 			s.recent = before.recent
 		}
