@@ -151,6 +151,9 @@ func (g *generator) requests() []request {
 	if chance(r, 3) {
 		return g.sequences(s)
 	}
+	if chance(r, 6) {
+		return []request{g.system(s)}
+	}
 	if s.sequence && chance(r, 30) {
 		return []request{g.take(s)}
 	}
@@ -210,6 +213,7 @@ func dictionaryReads() []request {
 	for _, system := range []uint32{spaceSpace, spaceIndex, spaceTruncate, spaceSpaceSequence} {
 		reads = append(reads, scan(system, 0, 0, iproto.IterGE, packKey(firstID)))
 	}
+	reads = append(reads, scan(spaceSchema, 0, 0, iproto.IterGE, msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), schemaKeys[0])))
 	data := scan(spaceSequenceData, 0, 0, iproto.IterALL, packKey())
 	data.unordered = true
 	return append(reads, scan(spaceSequence, 0, 0, iproto.IterALL, packKey()), data)
@@ -284,7 +288,7 @@ func (p *pair) empty() error {
 	if err != nil {
 		return err
 	}
-	batch := dropSequences()
+	batch := append(dropSequences(), dropSchemaRows()...)
 	for _, s := range model {
 		batch = append(batch, (&generator{}).dropSpace(s)...)
 	}
