@@ -215,16 +215,7 @@ func flip(t *testing.T, path string, at int) {
 // TestFullDisk: writes are refused while the disk is full, reads go on, and it mends by itself.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	mount := t.TempDir()
-	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=120m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(mount, 0); err != nil {
-			t.Errorf("unmount: %v", err)
-			_ = unix.Unmount(mount, unix.MNT_DETACH)
-		}
-	})
+	mount := smallDisk(t, "120m")
 	p := startInstance(t, options{dir: filepath.Join(mount, "data")})
 	child := p.online().PID
 	s := createSpace(t, p.admin(), 600, "t1")

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"errors"
 	"github.com/lycosadb/lycosa/internal/access"
 	"github.com/lycosadb/lycosa/internal/audit"
 	"github.com/lycosadb/lycosa/internal/box"
@@ -11,6 +12,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/server"
 	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/sys"
 )
 
 // rightsOf builds the grants from the catalog, in the form in which _user and _priv show them.
@@ -63,10 +65,14 @@ func operationOf(req *iproto.Request) string {
 // auditIntent puts a change of users or grants on record before it is made. What can not be put on record is not done.
 func (b *backend) auditIntent(user *box.User, req *iproto.Request) error {
 	err := b.i.audit.Write(audit.Entry{Event: "privileged_intent", Who: user.Name, What: operationOf(req), Privileged: true})
-	if err != nil {
-		return errcode.Newf(errcode.WALIO, "the audit log can not be written, so users and grants can not be changed: %v", err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	code := errcode.WALIO
+	if errors.Is(err, sys.ErrDiskFull) {
+		code = errcode.DiskFull
+	}
+	return errcode.Newf(code, "the audit log can not be written, so users and grants can not be changed: %v", err)
 }
 
 // auditAccess puts a change of users or grants on record, done or refused.

@@ -13,6 +13,8 @@ import (
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
+	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
+	"github.com/lycosadb/lycosa/internal/sys"
 )
 
 const (
@@ -92,11 +94,17 @@ func (i *Instance) writeWatermarks(c *core) {
 	if c.dataGroup.log.Mode() == wal.SyncFsync {
 		id.DataWatermark = c.dataLoop.Status().Committed
 	}
-	if err := i.dir.WriteIdentity(id); err != nil {
+	err := i.dir.WriteIdentity(id)
+	switch {
+	case err == nil:
+		i.identity.Store(&id)
+	case errors.Is(err, sys.ErrDiskFull):
 		i.log.Warn("the watermarks were not written", "error", err)
-		return
+	default:
+		// What is on disk under the identity's name is not known any more.
+		i.sink.Emit(event.Poisoned{At: i.clock.Wall(), What: "the identity", Failure: err.Error()})
+		i.fail(ipc.ClassPoisoned, fmt.Errorf("the identity could not be written: %w", err))
 	}
-	i.identity.Store(&id)
 }
 
 // compactData keeps the newest snapshots and the log from the older one on.

@@ -64,6 +64,8 @@ type groupFiles struct {
 	// applied is the index up to which recovery has applied the log.
 	applied uint64
 	raftID  uint64
+	// damaged are the snapshots, by number, that were passed over.
+	damaged []uint64
 }
 
 const (
@@ -110,12 +112,12 @@ func (i *Instance) openCore(id datadir.Identity) (*core, error) {
 }
 
 func (i *Instance) openCatalog(c *core) error {
-	snap, err := i.loadCatalogSnapshot()
+	g := &c.catalogGroup
+	snap, err := i.loadCatalogSnapshot(g)
 	if err != nil {
 		return err
 	}
 	index, term := snap.State.Position()
-	g := &c.catalogGroup
 	g.position = raftgroup.Position{Index: index, Term: term, Voters: snap.Voters, Learners: snap.Learners}
 	g.raftID, g.applied = c.id.RaftID, index
 	if g.log, err = i.openLog(catalogName, c.id, wal.SyncFsync); err != nil {
@@ -126,6 +128,10 @@ func (i *Instance) openCatalog(c *core) error {
 		return err
 	}); err != nil {
 		return fmt.Errorf("the catalog: %w", err)
+	}
+	for _, damaged := range g.damaged {
+		path := i.catalogSnapshotPath(damaged)
+		i.aside(path, i.fs.Rename(path, path+".damaged"))
 	}
 	c.catalogSnapshot.Store(index)
 	c.catalog = catalogrunner.New(catalogrunner.Options{Start: snap.State, OnCommit: i.catalogChanged(c)})
@@ -153,8 +159,17 @@ func replay(g *groupFiles, apply func(raftgroup.Entry) error) error {
 	})
 }
 
+// aside tells that a damaged snapshot was renamed. It was not needed: an older one and the log held everything.
+func (i *Instance) aside(path string, err error) {
+	if err != nil {
+		i.log.Warn("a damaged snapshot can not be set aside", "file", path, "error", err)
+		return
+	}
+	i.log.Warn("a damaged snapshot was set aside; an older one and the log held everything", "file", path+".damaged")
+}
+
 // loadCatalogSnapshot reads the newest snapshot of the catalog that is whole.
-func (i *Instance) loadCatalogSnapshot() (catalog.Snapshot, error) {
+func (i *Instance) loadCatalogSnapshot(g *groupFiles) (catalog.Snapshot, error) {
 	found, err := i.catalogSnapshots()
 	if err != nil {
 		return catalog.Snapshot{}, err
@@ -170,6 +185,7 @@ func (i *Instance) loadCatalogSnapshot() (catalog.Snapshot, error) {
 			}
 		}
 		i.log.Error("a snapshot of the catalog can not be used", "file", path, "error", err)
+		g.damaged = append(g.damaged, index)
 		failures = errors.Join(failures, fmt.Errorf("%s: %w", path, err))
 	}
 	if failures == nil {
@@ -235,6 +251,9 @@ func (i *Instance) openData(c *core) error {
 	}
 	loaded.Finish(g.applied)
 	i.log.Info("log replayed", "from", loaded.Index, "to", g.applied, "seconds", (i.clock.Boot() - started).Seconds())
+	for _, damaged := range g.damaged {
+		i.aside(dir+"/"+checkpoint.Name(damaged), checkpoint.SetAside(i.fs, dir, damaged))
+	}
 	c.machine = replicaset.New(c.engine, i.events.changed)
 	c.machine.Resume(locals.Rest())
 	if locals.err != nil {
@@ -321,6 +340,7 @@ func (i *Instance) loadNewest(c *core, dir string, found []uint64, log func() (*
 			return recovery.Loaded{}, err
 		}
 		i.log.Error("a snapshot of the data can not be used", "error", err)
+		c.dataGroup.damaged = append(c.dataGroup.damaged, signature)
 		failures = errors.Join(failures, err)
 	}
 	return recovery.Loaded{}, failures

@@ -41,6 +41,7 @@ const (
 	suffix        = ".snap"
 	suffixSum     = ".snap.sha256"
 	suffixPartial = ".inprogress"
+	suffixDamaged = ".damaged"
 )
 
 // ErrRunning means that a checkpoint is being written already.
@@ -88,12 +89,20 @@ type Result struct {
 func Name(signature uint64) string { return fmt.Sprintf("%020d%s", signature, suffix) }
 
 // Write writes the view as a snapshot: a temporary file, synced, renamed, the directory synced. A file of that name that is
-// there already holds the same and is returned unwritten.
+// there already holds the same and is returned unwritten. What a crash left of an earlier one is removed first. One call at a
+// time.
 func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result, error) {
 	path := o.Dir + "/" + Name(pos.Signature())
 	if _, err := o.FS.Lstat(path); err == nil {
+		// Whoever wrote it may have failed to make its name durable.
+		if err := o.FS.SyncDir(o.Dir); err != nil {
+			return Result{}, fmt.Errorf("checkpoint: %w", err)
+		}
 		return Result{Path: path, Existed: true}, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
+		return Result{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := removeUnfinished(o.FS, o.Dir); err != nil {
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
 	}
 	res, sum, err := writeFile(engine, view, pos, o, path+suffixPartial)
@@ -113,6 +122,24 @@ func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result,
 	}
 	res.Path = path
 	return res, nil
+}
+
+// removeUnfinished removes snapshots that were not finished, so that they do not take the room of the next one.
+func removeUnfinished(fsys sys.FS, dir string) error {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if !strings.HasSuffix(name, suffix+suffixPartial) && !strings.HasSuffix(name, suffixSum+suffixPartial) {
+			continue
+		}
+		if err := fsys.Remove(dir + "/" + name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sumFile is the content of the sidecar: a format version and the hash of the whole snapshot.
@@ -231,6 +258,18 @@ func formatIDs(ids []uint64) string {
 	return strings.Join(parts, ",")
 }
 
+// SetAside takes a damaged snapshot out of the list, so that it is neither read again nor taken for one that can be fallen
+// back to: its name gets a suffix. A file that is not there is passed over.
+func SetAside(fsys sys.FS, dir string, signature uint64) error {
+	name := dir + "/" + strings.TrimSuffix(Name(signature), suffix)
+	for _, s := range []string{suffix, suffixSum} {
+		if err := fsys.Rename(name+s, name+s+suffixDamaged); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("checkpoint: set a damaged snapshot aside: %w", err)
+		}
+	}
+	return fsys.SyncDir(dir)
+}
+
 // List returns the signatures of the finished snapshots in a directory, newest first.
 func List(fsys sys.FS, dir string) ([]uint64, error) {
 	entries, err := fsys.ReadDir(dir)
@@ -269,7 +308,7 @@ func IndexOf(fsys sys.FS, dir string, signature uint64) (uint64, error) {
 	return index, nil
 }
 
-// Retain removes all but the newest keep snapshots, and unfinished ones. It returns the signature of the oldest that is
+// Retain removes all but the newest keep snapshots. It returns the signature of the oldest that is
 // left: the log is needed from there on.
 func Retain(fsys sys.FS, dir string, keep int) (oldest uint64, err error) {
 	found, err := List(fsys, dir)

@@ -289,6 +289,9 @@ func (l *Loop[R]) runBatch() bool {
 		return false
 	}
 	reqs := l.nextBatch()
+	if !l.roomFor(reqs) {
+		return false
+	}
 	l.batchAt += len(reqs)
 	index, term := g.LastIndex()+1, g.Term()
 	entry := l.cfg.Machine.Run(index, term, reqs)

@@ -19,6 +19,7 @@ const splitBytes = 16 << 20
 func (l *Log) Append(b Batch) error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
+	defer l.noteRoom()
 	if l.failed != nil {
 		return l.failed
 	}
@@ -60,6 +61,7 @@ func (l *Log) appendPart(b *Batch, sync bool) error {
 func (l *Log) Mark() error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
+	defer l.noteRoom()
 	if l.failed != nil || l.commit.Load() <= l.marked || l.size-l.off < recordHeaderBytes {
 		return l.failed
 	}
@@ -220,6 +222,7 @@ func (l *Log) nextHeader() segmentHeader {
 func (l *Log) ResetTo(index, term uint64) error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
+	defer l.noteRoom()
 	if l.failed != nil {
 		return l.failed
 	}
@@ -241,6 +244,7 @@ func (l *Log) ResetTo(index, term uint64) error {
 func (l *Log) EnsureRoom() error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
+	defer l.noteRoom()
 	if l.failed != nil {
 		return l.failed
 	}

@@ -50,6 +50,7 @@ func Open(o Options) (*Log, error) {
 		}
 		l.full.Store(true)
 	}
+	l.noteRoom()
 	return l, nil
 }
 

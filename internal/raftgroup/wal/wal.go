@@ -172,6 +172,7 @@ type Log struct {
 
 	commit atomic.Uint64
 	full   atomic.Bool
+	left   atomic.Int64 // see Room
 }
 
 // Recovered tells what Open found.
