@@ -25,8 +25,12 @@ func (c *changes) at(n int) *change { return &c.list[n] }
 
 func (c *changes) add(ch change) { c.list = append(c.list, ch) }
 
-// record notes a change for the transactions that are open; while a snapshot is loaded there are none.
+// record notes a change for the transactions that are open, of which there are none while a snapshot is loaded, and for
+// the indexes that are being built.
 func (e *Engine) record(sp *Space, before, after memory.Ref) {
+	if len(e.builds.list) > 0 {
+		e.follow(sp, before, after)
+	}
 	if !e.loading {
 		e.changes.add(change{e.version, sp.ID, before, after})
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/box/index"
-	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/tuple"
@@ -56,6 +55,9 @@ func (e *Engine) prepareSpace(before, after []byte) (func(), error) {
 	}
 	if e.isSystem(def.ID) {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "it is a system space")
+	}
+	if err := e.locked(old); err != nil {
+		return nil, err
 	}
 	return e.prepareAlterSpace(def, old)
 }
@@ -128,31 +130,14 @@ func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
 	if pk := old.primary(); def.Temporary != old.Temporary && pk != nil && pk.state.cur.Count > 0 {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
 	}
-	if err := e.checkRows(old, sp.Format); err != nil {
+	if sp.Format.Admits(old.Format) {
+		return func() { e.schema = e.schema.with(sp) }, nil
+	}
+	b, err := e.rework(old, sp, nil, "")
+	if err != nil {
 		return nil, err
 	}
-	return func() { e.schema = e.schema.with(sp) }, nil
-}
-
-// checkRows refuses a format that a stored tuple does not fit.
-func (e *Engine) checkRows(sp *Space, f *tuple.Format) error {
-	return e.scan(sp, func(_ memory.Ref, tup []byte) error { return f.Validate(tup) })
-}
-
-// scan visits the newest tuples of a space.
-func (e *Engine) scan(sp *Space, visit func(ref memory.Ref, tup []byte) error) error {
-	pk := sp.primary()
-	if pk == nil {
-		return nil
-	}
-	var cur index.Cursor
-	pk.state.store.Seek(&cur, pk.state.cur, index.ALL, nil, 0)
-	for ref, ok := cur.Next(); ok; ref, ok = cur.Next() {
-		if err := visit(ref, e.arena.Tuple(ref)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return func() { e.attach(b) }, nil
 }
 
 func (e *Engine) prepareIndex(before, after []byte) (func(), error) {
@@ -170,6 +155,9 @@ func (e *Engine) prepareIndex(before, after []byte) (func(), error) {
 			return func() {}, nil
 		}
 		return nil, errcode.New(errcode.AlterSpace, sp.Name, "it is a system space")
+	}
+	if err := e.locked(sp); err != nil {
+		return nil, err
 	}
 	if after == nil {
 		return e.prepareDropIndex(sp, uint32(firstUint(before, 1)))
@@ -245,7 +233,7 @@ func sameParts(a, b []tuple.Part) bool {
 }
 
 // prepareRebuild fills a new index of a space, or one that takes the place of an old one. With the primary index all
-// those are made anew that order their entries by its parts. On an error what was built is given back.
+// those are made anew that order their entries by its parts.
 func (e *Engine) prepareRebuild(sp *Space, def IndexDef) (func(), error) {
 	n := sp.copy()
 	n.Indexes = indexListWithout(sp.Indexes, def.ID)
@@ -261,43 +249,11 @@ func (e *Engine) prepareRebuild(sp *Space, def IndexDef) (func(), error) {
 	if err := n.compileChanged(sp, def.ID); err != nil {
 		return nil, err
 	}
-	for i, ix := range fresh {
-		if err := e.fill(ix, sp, n.Format); err != nil {
-			for _, built := range fresh[:i+1] {
-				built.state.store.Free(built.state.cur, e.version, false)
-			}
-			return nil, err
-		}
+	b, err := e.rework(sp, n, fresh, def.Name)
+	if err != nil {
+		return nil, err
 	}
-	return func() {
-		for _, ix := range fresh {
-			if old := sp.Index(ix.ID); old != nil {
-				e.freeIndex(old, false)
-			}
-			e.touch(ix.state)
-		}
-		e.schema = e.schema.with(n)
-	}, nil
-}
-
-func (e *Engine) fill(ix *Index, sp *Space, f *tuple.Format) error {
-	st := ix.state
-	return e.scan(sp, func(ref memory.Ref, tup []byte) error {
-		if err := f.Validate(tup); err != nil {
-			return err
-		}
-		if ix.Def.Excludes(tup) {
-			return nil
-		}
-		if ix.Unique && ix.findSame(tup) != 0 {
-			return errcode.New(errcode.TupleFound, ix.Name, sp.Name)
-		}
-		if !e.force && !e.arena.Room(pageReserve) {
-			return errcode.New(errcode.MemoryIssue, pageReserve, "slab allocator", "index")
-		}
-		must(st.store.Insert(&st.cur, e.version, ref))
-		return nil
-	})
+	return func() { e.attach(b) }, nil
 }
 
 // prepareTruncate empties the space that a row of _truncate names.
@@ -312,6 +268,9 @@ func (e *Engine) prepareTruncate(after []byte) (func(), error) {
 	}
 	if e.isSystem(id) {
 		return nil, errcode.New(errcode.TruncateSystemSpace, sp.Name)
+	}
+	if err := e.locked(sp); err != nil {
+		return nil, err
 	}
 	return func() {
 		e.changes.add(change{version: e.version, space: sp.ID})

@@ -58,6 +58,7 @@ type Engine struct {
 	// placed is the primary index in which find has just looked for the tuple that apply is to put.
 	placed *indexState
 	ahead  ahead
+	builds builds
 
 	schemas atomic.Pointer[schemaVersion]
 }
@@ -78,6 +79,7 @@ func New(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("box: reserve memory: %w", err)
 	}
 	e := &Engine{options: o, arena: arena, epochs: new(memory.Epochs)}
+	e.builds.slice = sliceWork
 	e.schema, err = e.systemSchema()
 	if err != nil {
 		return nil, fmt.Errorf("box: system spaces: %w", err)
@@ -112,6 +114,7 @@ func (e *Engine) Seal() []byte {
 		e.sealSchema(version)
 	}
 	changed := e.rows > 0 || len(e.touched) > 0
+	e.builds.seal(version, e.published())
 	if len(e.touched) > 0 {
 		for _, st := range e.touched {
 			st.seal(version, e.oldest)
@@ -152,6 +155,7 @@ func (e *Engine) Publish(version uint64) {
 		e.pending = e.pending[:copy(e.pending, e.pending[n:])]
 	}
 	e.arena.Settle(version)
+	e.builds.publish(version)
 	e.oldest = e.epochs.Min()
 	e.changes.forget(e.oldest)
 	e.arena.Reclaim(e.oldest)
@@ -188,6 +192,7 @@ func (e *Engine) Rollback(version uint64) {
 	e.schemas.Store(sv)
 	e.schema, e.localRows = sv.schema, sv.localRows
 	e.changes.rollback(version)
+	e.builds.rollback(version, e.schema)
 	e.arena.Rollback(version)
 	e.sealed = version
 }

@@ -106,6 +106,7 @@ func decodeRow(b []byte) (r Row, rest []byte, err error) {
 // caller to publish it. An error means that this replica differs from the one that made the entry, or that the entry is
 // damaged: nothing can go on from there.
 func (e *Engine) Apply(version uint64, entry []byte, local ...LocalRow) error {
+	invariant.Check(len(e.builds.list) == 0, "entry %d of another leader is applied while an index is built", version)
 	e.Begin(version)
 	e.setForce(true)
 	err := e.applyRows(entry, local)

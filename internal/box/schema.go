@@ -159,6 +159,7 @@ type store interface {
 	Free(r index.Root, version uint64, tuples bool)
 	Build(version uint64) *index.Builder
 	Gather(version uint64) *index.Gather
+	Discard(r index.Root)
 }
 
 // rootAt returns the root that a reader of the given version sees.
@@ -175,8 +176,11 @@ func (st *indexState) rootAt(version uint64) index.Root {
 
 // seal makes the writer's root readable at version, and forgets roots that no reader at or above oldest can want.
 func (st *indexState) seal(version, oldest uint64) {
-	rv := &rootVersion{version: version, root: st.cur}
-	rv.prev.Store(st.head.Load())
+	rv, prev := &rootVersion{version: version, root: st.cur}, st.head.Load()
+	if prev != nil && prev.version == version { // sealed before, with nothing to publish, and opened again
+		prev = prev.prev.Load()
+	}
+	rv.prev.Store(prev)
 	st.head.Store(rv)
 	for p := rv; p != nil; p = p.prev.Load() {
 		if p.version <= oldest {

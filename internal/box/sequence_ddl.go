@@ -173,6 +173,9 @@ func (e *Engine) prepareBinding(before, after []byte) (func(), error) {
 	case e.isSystem(sp.ID):
 		return nil, errcode.New(errcode.AlterSpace, sp.Name, "it is a system space")
 	}
+	if err := e.locked(sp); err != nil {
+		return nil, err
+	}
 	n := sp.copy()
 	n.auto = nil
 	if after != nil {

@@ -380,8 +380,9 @@ func (e *Engine) CommitTx(t *Tx) error {
 	}
 	need := uint64(0)
 	for _, ts := range t.spaces {
+		trees := e.indexesOf(ts.space)
 		ts.own[0].Scan(func(i item) bool {
-			need += e.arena.TupleBytes(len(i.tup)) + uint64(pageReserve*len(ts.space.Indexes))
+			need += e.arena.TupleBytes(len(i.tup)) + uint64(pageReserve*trees)
 			return true
 		})
 	}

@@ -44,7 +44,19 @@ const pageReserve = 16 << 10
 
 // Execute runs a statement on the newest version. It returns the tuple that the client gets (the new one; Delete: the
 // old one; nil where there is none), valid until the next Begin. A statement that fails has changed nothing.
+//
+// A statement that has to look at more rows of a space than fit into one slice goes on: the error is then a *Build, which
+// has a copy of the statement. The caller calls Continue with it until that returns something else, or Abandon.
 func (e *Engine) Execute(s *Statement) ([]byte, error) {
+	tup, err := e.execute(s)
+	if b, ok := err.(*Build); ok {
+		b.statement = *s
+		b.statement.Key, b.statement.Tuple, b.statement.Ops = clone(s.Key), clone(s.Tuple), clone(s.Ops)
+	}
+	return tup, err
+}
+
+func (e *Engine) execute(s *Statement) ([]byte, error) {
 	e.placed = nil
 	sp, err := e.writable(s)
 	if err != nil {
@@ -315,7 +327,7 @@ func (e *Engine) checkQuota(sp *Space, tup []byte) error {
 	if e.force || tup == nil {
 		return nil
 	}
-	trees := len(sp.Indexes)
+	trees := e.indexesOf(sp)
 	if sp.auto != nil {
 		trees++ // that of the sequences' values
 	}

@@ -63,6 +63,24 @@ type instanceStatus struct {
 	Version    *string `json:"version"`
 	WaitingFor *string `json:"waiting_for"`
 	PID        int     `json:"pid"`
+
+	SchemaChanges []schemaChange `json:"schema_changes"`
+}
+
+// schemaChange is an index that is being built, or a format that rows are checked against.
+type schemaChange struct {
+	Space     string  `json:"space"`
+	Index     *string `json:"index"`
+	RowsDone  uint64  `json:"rows_done"`
+	RowsTotal uint64  `json:"rows_total"`
+}
+
+func (c schemaChange) String() string {
+	what := "checking rows of space " + c.Space
+	if c.Index != nil {
+		what = "building index " + *c.Index + " of space " + c.Space
+	}
+	return fmt.Sprintf("%s: %d of %d rows", what, c.RowsDone, c.RowsTotal)
 }
 
 type statusCause struct {
@@ -99,6 +117,9 @@ func (a *app) printStatus(doc json.RawMessage) error {
 		row("cause", s.Cause.Message)
 	}
 	row("waiting for", deref(s.WaitingFor))
+	for _, c := range s.SchemaChanges {
+		row("schema change", c.String())
+	}
 	if s.Grade != nil {
 		row("grade", gradeText(s.Grade.Current, s.Grade.Target))
 	}

@@ -139,6 +139,16 @@ type Instance struct {
 	Version      Text             `json:"version"`
 	WaitingFor   Text             `json:"waiting_for"`
 	PID          int              `json:"pid"`
+	// SchemaChanges are the statements under way that look at all rows of a space.
+	SchemaChanges List[SchemaChange] `json:"schema_changes"`
+}
+
+// SchemaChange is an index that is being built, or with a null index a format that rows are being checked against.
+type SchemaChange struct {
+	Space     Text   `json:"space"`
+	Index     Text   `json:"index"`
+	RowsDone  uint64 `json:"rows_done"`
+	RowsTotal uint64 `json:"rows_total"`
 }
 
 // SetPublished fills in everything that the lifecycle machine publishes. Progress is added to what is waited for.

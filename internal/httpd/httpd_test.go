@@ -86,7 +86,7 @@ func TestInstanceUnknown(t *testing.T) {
 		`{"name":null,"instance_uuid":null,"cluster_name":null,"cluster_uuid":null,"stage":"Discover","state":"(start)",`+
 			`"state_prev":null,"state_since":null,"cause":null,"grade":{"current":`+emptyGrade+`,"target":`+emptyGrade+`},`+
 			`"replicaset":{"name":null,"uuid":null},"leader":{"name":null,"address":null},"groups":[],`+
-			`"memory":{"quota_bytes":null,"used_bytes":null},"version":null,"waiting_for":null,"pid":0}`)
+			`"memory":{"quota_bytes":null,"used_bytes":null},"version":null,"waiting_for":null,"pid":0,"schema_changes":[]}`)
 }
 
 func TestInstanceKnown(t *testing.T) {
@@ -101,7 +101,7 @@ func TestInstanceKnown(t *testing.T) {
 		Replicaset: Named{"r1", "ru"}, Leader: Leader{"i1", "127.0.0.1:3301"},
 		Groups:  []Group{{Name: "data", RaftID: 1, Role: "candidate", Term: 2, Committed: 3, Voters: []uint64{1}}},
 		Memory:  Memory{&quota, &used},
-		Version: "0.1.0", PID: 77,
+		Version: "0.1.0", PID: 77, SchemaChanges: []SchemaChange{{Space: "s", RowsDone: 3, RowsTotal: 9}},
 	}
 	b.source.instance.SetPublished(lifecycle.Published{
 		Stage: lifecycle.Postjoin, State: lifecycle.ConnectingFullmesh, Prev: lifecycle.RecoveringSnapshot, Since: t0,
@@ -116,7 +116,7 @@ func TestInstanceKnown(t *testing.T) {
 			`"replicaset":{"name":"r1","uuid":"ru"},"leader":{"name":"i1","address":"127.0.0.1:3301"},`+
 			`"groups":[{"name":"data","raft_id":1,"role":"candidate","term":2,"committed":3,"applied":0,`+
 			`"leader_raft_id":null,"voters":[1],"learners":[]}],"memory":{"quota_bytes":1073741824,"used_bytes":0},`+
-			`"version":"0.1.0","waiting_for":"waiting to catch up: 1 of 2 rows","pid":77}`)
+			`"version":"0.1.0","waiting_for":"waiting to catch up: 1 of 2 rows","pid":77,"schema_changes":[{"space":"s","index":null,"rows_done":3,"rows_total":9}]}`)
 }
 
 func TestLifecycle(t *testing.T) {
@@ -358,6 +358,7 @@ func TestMetrics(t *testing.T) {
 		Groups:   []GroupSample{{Name: "data", Term: 2, Committed: 30, Applied: 29, IsLeader: true}},
 		Requests: []RequestSample{{Type: "select", Count: 7, Errors: 1}}, Connections: 3,
 		Refused: 4, Cut: []CutSample{{Reason: "slow", Count: 5}}, InFlight: 6, QueuedBytes: 700,
+		SchemaChanges: []SchemaChange{{Space: "s", Index: "i", RowsDone: 4, RowsTotal: 9}},
 	}
 	for range 2 {
 		b.metrics.Emit(event.StateChanged{Record: lifecycle.Record{To: lifecycle.RolesConfigured}})
@@ -369,6 +370,7 @@ func TestMetrics(t *testing.T) {
 	text := "\n" + w.Body.String()
 	for _, want := range []string{
 		`lycosa_instance_state{state="RolesConfigured"} 1`, `lycosa_instance_state{state="InitError"} 0`,
+		`lycosa_index_build_rows{index="i",space="s"} 4`, `lycosa_index_build_rows_expected{index="i",space="s"} 9`,
 		`lycosa_instance_state{state="(start)"} 0`, `lycosa_instance_stage{stage="Postjoin"} 1`,
 		`lycosa_instance_grade{grade="Online"} 1`, `lycosa_instance_state_since_seconds 100`,
 		`lycosa_memory_quota_bytes 1000`, `lycosa_memory_used_bytes 10`, `lycosa_connections 3`,

@@ -23,6 +23,8 @@ type Sample struct {
 	Requests []RequestSample
 	// Connections is the number of open connections of clients.
 	Connections uint64
+	// SchemaChanges are the statements under way that look at all rows of a space.
+	SchemaChanges []SchemaChange
 	// Refused counts connections that were not taken; Cut those that were ended, by reason.
 	Refused uint64
 	Cut     []CutSample
@@ -86,6 +88,7 @@ type descs struct {
 	term, committed, applied, leader *prometheus.Desc
 	requests, errors                 *prometheus.Desc
 	refused, cut, inFlight, queued   *prometheus.Desc
+	buildRows, buildTotal            *prometheus.Desc
 }
 
 // NewMetrics makes the collector and registers it. Every labelled counter is bound here, once.
@@ -111,6 +114,9 @@ func NewMetrics(r *prometheus.Registry, source MetricsSource) *Metrics {
 		cut:         desc("connections_cut_total", "Connections of clients that were ended, by reason.", "reason"),
 		inFlight:    desc("requests_in_flight", "Requests of the binary protocol taken and not answered yet."),
 		queued:      desc("replies_queued_bytes", "Replies of the binary protocol that wait to be written."),
+		buildRows: desc("index_build_rows", "Rows that the schema change under way has looked at; index is empty where a format is checked.",
+			"space", "index"),
+		buildTotal: desc("index_build_rows_expected", "Rows that the schema change under way has to look at.", "space", "index"),
 	}}
 	m.bindCounters()
 	r.MustRegister(append([]prometheus.Collector{m}, m.counters...)...)
@@ -161,7 +167,7 @@ func (m *Metrics) Emit(e event.Event) {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	d := m.descs
 	for _, x := range []*prometheus.Desc{d.state, d.since, d.stage, d.grade, d.quota, d.used, d.connections,
-		d.term, d.committed, d.applied, d.leader, d.requests, d.errors, d.refused, d.cut, d.inFlight, d.queued} {
+		d.term, d.committed, d.applied, d.leader, d.requests, d.errors, d.refused, d.cut, d.inFlight, d.queued, d.buildRows, d.buildTotal} {
 		ch <- x
 	}
 }
@@ -195,6 +201,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(d.committed, float64(g.Committed), g.Name)
 		gauge(d.applied, float64(g.Applied), g.Name)
 		gauge(d.leader, one(g.IsLeader), g.Name)
+	}
+	for _, c := range s.SchemaChanges {
+		gauge(d.buildRows, float64(c.RowsDone), string(c.Space), string(c.Index))
+		gauge(d.buildTotal, float64(c.RowsTotal), string(c.Space), string(c.Index))
 	}
 }
 

@@ -255,6 +255,7 @@ func (i *Instance) openData(c *core) error {
 		i.aside(dir+"/"+checkpoint.Name(damaged), checkpoint.SetAside(i.fs, dir, damaged))
 	}
 	c.machine = replicaset.New(c.engine, i.events.changed)
+	c.machine.OnJob(i.jobLogger())
 	c.machine.Resume(locals.Rest())
 	if locals.err != nil {
 		return fmt.Errorf("rows of local spaces: %w", locals.err)

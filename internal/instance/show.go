@@ -65,6 +65,7 @@ func (i *Instance) Instance() httpd.Instance {
 	}
 	g := c.engine.Memory()
 	doc.Memory = httpd.Memory{QuotaBytes: &g.QuotaBytes, UsedBytes: &g.UsedBytes}
+	doc.SchemaChanges = c.schemaChanges()
 	for _, s := range c.groups() {
 		doc.Groups = append(doc.Groups, httpd.Group{
 			Name: httpd.Text(s.name), RaftID: httpd.RaftID(s.ID), Role: httpd.Text(s.Role), Term: s.Term,
@@ -193,6 +194,7 @@ func (i *Instance) Sample() httpd.Sample {
 	}
 	g := c.engine.Memory()
 	s.Memory = &httpd.MemorySample{QuotaBytes: g.QuotaBytes, UsedBytes: g.UsedBytes}
+	s.SchemaChanges = c.schemaChanges()
 	for _, gr := range c.groups() {
 		s.Groups = append(s.Groups, httpd.GroupSample{Name: gr.name, Term: gr.Term, Committed: gr.Committed, Applied: gr.Applied,
 			IsLeader: gr.LeaderID == gr.ID})

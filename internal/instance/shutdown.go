@@ -49,6 +49,7 @@ func (i *Instance) closeAll(clean bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	i.giveUpJobs(ctx)
 	if i.server != nil {
 		if err := i.server.Shutdown(ctx); err != nil {
 			i.log.Warn("some connections were cut", "error", err)

@@ -310,6 +310,9 @@ func (st *stream) Complete(frames []byte) {
 	}
 }
 
+// Gone tells that the connection has ended.
+func (st *stream) Gone() bool { return st.s.Gone() }
+
 // drain runs waiting requests until one has to wait for the data group, or none is left.
 func (st *stream) drain() {
 	for {

@@ -111,8 +111,8 @@ func packed(b []byte, v any) []byte {
 
 // TestLocalRowsReturn: the rows of local spaces that a run made come back with its entry after a restart.
 func TestLocalRowsReturn(t *testing.T) {
-	m, e := newMachine(t)
-	second, same := newMachine(t)
+	m, e := newTestMachine(t)
+	second, same := newTestMachine(t)
 	statement := func(space uint32, v ...any) Write {
 		return Write{Statement: box.Statement{Kind: box.Insert, SpaceID: space, Tuple: packed(nil, v)}}
 	}

@@ -14,9 +14,14 @@ import (
 )
 
 // Sink takes finished replies of a connection: whole frames, in one piece.
+//
+// If it has a method Gone, which tells that nobody waits for replies any more, statements that take long are given up then.
 type Sink interface {
 	Complete(frames []byte)
 }
+
+// goner is a Sink that knows whether anybody waits.
+type goner interface{ Gone() bool }
 
 // Write is one statement, or the commit of a transaction, and what its reply needs.
 type Write struct {
@@ -100,7 +105,10 @@ type Machine struct {
 	running uint64
 	// spare are the rooms of frames that were sent.
 	spare [][]byte
-	// OnSchema is called after the published schema changed.
+	// jobs are statements that take many turns, in the order in which they began. The first gets on with each Run.
+	jobs  []job
+	onJob func(JobEvent)
+	// onSchema is called after the published schema changed.
 	onSchema func()
 	schema   uint64
 	// locals are the rows beside entries that were not known to be committed at start, made those of the last Run.
@@ -117,8 +125,14 @@ func New(engine *box.Engine, onSchema func()) *Machine {
 func (m *Machine) Run(index, term uint64, batches []*Batch) []byte {
 	first := len(m.held)
 	m.engine.Begin(index)
+	m.work()
 	for _, b := range batches {
-		m.held = append(m.held, held{batch: b, frames: m.execute(b)})
+		frames := m.execute(b)
+		if len(frames) == 0 { // all of it goes on
+			b.done()
+			continue
+		}
+		m.held = append(m.held, held{batch: b, frames: frames})
 	}
 	entry := m.engine.Seal()
 	if entry != nil {
@@ -157,15 +171,11 @@ func (m *Machine) execute(b *Batch) []byte {
 		} else {
 			err = errcode.New(errcode.Overloaded, "the statements sent together write more than 16 MiB; send fewer at a time")
 		}
-		version = m.engine.NewestSchema().Version
-		switch {
-		case err != nil:
-			frames = iproto.AppendError(frames, w.Sync, version, errcode.Of(err))
-		case tup == nil:
-			frames = iproto.AppendData(frames, w.Sync, version)
-		default:
-			frames = iproto.AppendData(frames, w.Sync, version, tup)
+		if build, ok := err.(*box.Build); ok {
+			m.begin(build, b.Sink, w.Sync)
+			continue
 		}
+		frames = m.reply(frames, w.Sync, tup, err)
 	}
 	return frames
 }
@@ -207,6 +217,18 @@ func (m *Machine) lookAhead(next []Write) {
 		}
 	}
 	m.engine.Fetch()
+}
+
+// reply appends the answer to a statement.
+func (m *Machine) reply(frames []byte, sync uint64, tup []byte, err error) []byte {
+	version := m.engine.NewestSchema().Version
+	switch {
+	case err != nil:
+		return iproto.AppendError(frames, sync, version, errcode.Of(err))
+	case tup == nil:
+		return iproto.AppendData(frames, sync, version)
+	}
+	return iproto.AppendData(frames, sync, version, tup)
 }
 
 func (m *Machine) commitTx(w *Write, frames []byte) []byte {

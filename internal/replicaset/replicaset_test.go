@@ -32,9 +32,13 @@ func (c client) Complete(frames []byte) {
 	}
 }
 
-func newMachine(t *testing.T) (*Machine, *box.Engine) {
+func newTestMachine(t *testing.T) (*Machine, *box.Engine) {
+	return newMachine(t, box.Options{QuotaBytes: 16 << 20, Poison: true})
+}
+
+func newMachine(t testing.TB, o box.Options) (*Machine, *box.Engine) {
 	t.Helper()
-	e, err := box.New(box.Options{QuotaBytes: 16 << 20, Poison: true})
+	e, err := box.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +79,7 @@ func visible(t *testing.T, e *box.Engine) int {
 // TestAnswersWaitForCommit: nothing is visible or answered before its entry is committed, also what wrote nothing but
 // rests on an entry that is not committed yet.
 func TestAnswersWaitForCommit(t *testing.T) {
-	m, e := newMachine(t)
+	m, e := newTestMachine(t)
 	a, b := client{}, client{}
 	entry := m.Run(2, 1, []*Batch{{Sink: a, Writes: []Write{put(1, "x"), put(2, "y")}}})
 	if entry == nil || len(a) != 0 || visible(t, e) != 0 {
@@ -99,7 +103,7 @@ func TestAnswersWaitForCommit(t *testing.T) {
 // TestAbort: what is not committed is unlinked, its clients learn that the outcome is unknown, and the same entry may
 // still come back from the log.
 func TestAbort(t *testing.T) {
-	m, e := newMachine(t)
+	m, e := newTestMachine(t)
 	a := client{}
 	entry := append([]byte(nil), m.Run(2, 1, []*Batch{{Sink: a, Writes: []Write{put(1, "x")}}})...)
 	m.Run(3, 1, []*Batch{{Sink: a, Writes: []Write{put(2, "y")}}})
@@ -122,7 +126,7 @@ func TestAbort(t *testing.T) {
 
 // TestRefuse answers every statement of every batch.
 func TestRefuse(t *testing.T) {
-	m, _ := newMachine(t)
+	m, _ := newTestMachine(t)
 	a := client{}
 	m.Refuse([]*Batch{{Sink: a, Writes: []Write{put(1, "x"), put(2, "y")}}}, errcode.New(errcode.DiskFull, "x"))
 	if a[1] != errcode.DiskFull || a[2] != errcode.DiskFull {
@@ -132,7 +136,7 @@ func TestRefuse(t *testing.T) {
 
 // TestSchemaVersion: a statement that demands another version is refused with 2.6's words, and does not run.
 func TestSchemaVersion(t *testing.T) {
-	m, e := newMachine(t)
+	m, e := newTestMachine(t)
 	a := client{}
 	w := put(1, "x")
 	w.Schema = e.NewestSchema().Version + 1

@@ -205,3 +205,36 @@ func (f *Format) missing(n int) error {
 	}
 	return nil
 }
+
+// Admits reports whether every tuple that fits other is sure to fit f, so that none has to be looked at. It may say no
+// where that is so: formats with index parts inside of fields are not compared.
+func (f *Format) Admits(other *Format) bool {
+	if len(f.rules) == 0 {
+		return true
+	}
+	count := uint32(0) // of fields, if other fixes it
+	if len(other.rules) > 0 {
+		count = other.exactCount
+	}
+	switch {
+	case f.paths != nil:
+		return false
+	case f.exactCount != 0 && f.exactCount != count:
+		return false
+	case f.required > max(other.required, int(count)):
+		return false
+	}
+	for i, r := range f.rules {
+		given := Any.mask()
+		if i < len(other.rules) {
+			given = other.rules[i].mask
+			if other.paths[i] != nil {
+				given |= bitNil
+			}
+		}
+		if given&^r.mask != 0 {
+			return false
+		}
+	}
+	return true
+}

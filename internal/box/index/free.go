@@ -6,12 +6,23 @@ import "github.com/lycosadb/lycosa/internal/box/memory"
 // or later has its pages. They are freed bit by bit once no reader can see them, and with tuples also all tuples in it
 // (for one of the indexes of a space).
 func (t *Tree) Free(r Root, version uint64, tuples bool) {
-	if r.Page == 0 {
-		return
+	if r.Page != 0 {
+		t.a.RetireWith(t.sweep(r, tuples), version)
 	}
+}
+
+// Discard drops an index that no reader has ever seen; all its pages must belong to settled versions. They are freed bit
+// by bit. The tuples stay.
+func (t *Tree) Discard(r Root) {
+	if r.Page != 0 {
+		t.a.Discard(t.sweep(r, false))
+	}
+}
+
+func (t *Tree) sweep(r Root, tuples bool) *sweep {
 	s := &sweep{t: t, tuples: tuples, depth: 1}
 	s.stack[0].ref = r.Page
-	t.a.RetireWith(s, version)
+	return s
 }
 
 // sweep walks a dropped tree: children first, then their page.

@@ -61,6 +61,9 @@ func (h *Hash) Seek(c *Cursor, r Root, it Iterator, key []byte, n int) {
 // Free is as Tree.Free.
 func (h *Hash) Free(r Root, version uint64, tuples bool) { h.t.Free(r, version, tuples) }
 
+// Discard is as Tree.Discard.
+func (h *Hash) Discard(r Root) { h.t.Discard(r) }
+
 // Check is as Tree.Check.
 func (h *Hash) Check(r Root) error { return h.t.Check(r) }
 

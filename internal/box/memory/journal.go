@@ -17,6 +17,7 @@ type journal struct {
 	retiredBytes uint64
 	sweepers     deque[Sweeper] // one for each kindSweep entry of retired
 	arrived      int            // retirements since the last Reclaim
+	discarded    deque[Sweeper] // structures that no reader has seen
 }
 
 // run says that the next n entries of a queue belong to a version.
@@ -108,6 +109,10 @@ func (a *Arena) RetireWith(s Sweeper, at uint64) {
 	a.retire(entry(kindSweep, 0), at)
 }
 
+// Discard gives a structure to s to free that no reader has ever seen, and whose blocks all belong to versions that are
+// settled: it has to wait for nobody.
+func (a *Arena) Discard(s Sweeper) { a.journal.discarded.pushBack(s) }
+
 func (a *Arena) retire(e, at uint64) {
 	j := &a.journal
 	b, ok := last(&j.retiredRuns)
@@ -149,6 +154,13 @@ func (a *Arena) Reclaim(upTo uint64) (more bool) {
 	j.reclaimed = max(j.reclaimed, upTo)
 	budget := reclaimBlocks + 2*j.arrived
 	j.arrived = 0
+	for budget > 0 && j.discarded.len() > 0 {
+		freed, done := (*j.discarded.front()).Sweep(budget, a.release)
+		budget -= max(freed, 1)
+		if done {
+			j.discarded.popFront()
+		}
+	}
 	for budget > 0 && j.retiredRuns.len() > 0 {
 		b := j.retiredRuns.front()
 		if b.version > upTo {
@@ -166,7 +178,7 @@ func (a *Arena) Reclaim(upTo uint64) (more bool) {
 		}
 	}
 	a.storeGauges()
-	return j.retiredRuns.len() > 0 && j.retiredRuns.front().version <= upTo
+	return j.discarded.len() > 0 || j.retiredRuns.len() > 0 && j.retiredRuns.front().version <= upTo
 }
 
 // reclaimOne handles the front entry of the retirement queue and takes it off if it is done.

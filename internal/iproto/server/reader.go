@@ -75,6 +75,7 @@ func (s *Session) serve() {
 	for {
 		switch err := s.fill(); {
 		case err == io.EOF || err == errEnd:
+			s.gone.Store(true)
 			s.drainReplies()
 			return
 		case err != nil:

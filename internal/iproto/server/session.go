@@ -41,6 +41,8 @@ type Session struct {
 	pending atomic.Int64
 	// pendingBytes is the size of those of them that are counted by size.
 	pendingBytes atomic.Int64
+	// gone is set when the peer will send nothing more, or the session is closed.
+	gone atomic.Bool
 
 	// mu guards what follows. Whoever sets writing has the connection for writing, and writeDeadline, to itself.
 	mu      sync.Mutex
@@ -88,6 +90,10 @@ func (s *Session) Close() {
 	s.mu.Unlock()
 }
 
+// Gone tells that the peer has ended its side of the connection, or that the session is closed: whoever works long for it
+// may stop. Any goroutine may call it.
+func (s *Session) Gone() bool { return s.gone.Load() }
+
 // closeLocked marks the session closed and wakes whoever waits. mu is held.
 func (s *Session) closeLocked() {
 	if s.closed {
@@ -97,6 +103,7 @@ func (s *Session) closeLocked() {
 	s.srv.counters.queued.Add(-int64(s.queuedLocked()))
 	s.srv.pool.put(s.queue)
 	s.queue = nil
+	s.gone.Store(true)
 	s.conn.Close()
 	s.work.Broadcast()
 	s.room.Broadcast()

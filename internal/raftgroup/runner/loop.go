@@ -95,6 +95,8 @@ func (l *Loop[R]) run() {
 			l.step(m)
 		case call := <-l.calls:
 			call()
+		case <-l.turn():
+			l.propose(nil)
 		case <-stop:
 			stop = nil
 			l.beginStop()
@@ -126,6 +128,21 @@ func (l *Loop[R]) beginStop() {
 		l.refusal = errShutdown()
 	}
 	l.mu.Unlock()
+	l.giveUp(errShutdown())
+}
+
+// turn is ready when the machine has work of its own and may do it. It needs no room for another entry: work makes few.
+func (l *Loop[R]) turn() <-chan struct{} {
+	if l.worker == nil || l.poisoned || l.full || l.stopping || !l.cfg.Group.Leading() || !l.worker.Busy() {
+		return nil
+	}
+	return l.ready
+}
+
+func (l *Loop[R]) giveUp(err error) {
+	if l.worker != nil {
+		l.worker.GiveUp(err)
+	}
 }
 
 // idle reports that nothing is under way.
@@ -238,6 +255,9 @@ func (l *Loop[R]) apply(entries []raftgroup.Entry) {
 			l.publish()
 			continue
 		}
+		if len(e.Data) > 0 { // of another leader: the change of roles may come only behind it
+			l.giveUp(raftgroup.NotLeader(l.status.Load().LeaderID))
+		}
 		m.Apply(e.Index, e.Term, e.Data)
 	}
 	g.Applied()
@@ -253,6 +273,9 @@ func (l *Loop[R]) changed() {
 	s := g.Status()
 	if !l.pending.empty() && (s.Role != raftgroup.RoleLeader || s.Term != l.pending.first().term) {
 		l.abort(errLeadershipLost())
+	}
+	if !g.Leading() {
+		l.giveUp(raftgroup.NotLeader(s.LeaderID))
 	}
 	l.publish()
 }
@@ -293,11 +316,18 @@ func (l *Loop[R]) runBatch() bool {
 		return false
 	}
 	l.batchAt += len(reqs)
+	l.propose(reqs)
+	return true
+}
+
+// propose runs requests and proposes what they write.
+func (l *Loop[R]) propose(reqs []R) {
+	g := l.cfg.Group
 	index, term := g.LastIndex()+1, g.Term()
 	entry := l.cfg.Machine.Run(index, term, reqs)
 	clear(reqs)
 	if entry == nil {
-		return true
+		return
 	}
 	invariant.Check(len(entry) > 0, "runner: Run made an empty entry for index %d", index)
 	var at uint64
@@ -307,12 +337,11 @@ func (l *Loop[R]) runBatch() bool {
 	}
 	if err != nil {
 		l.cfg.Machine.Abort(index, err)
-		return true
+		return
 	}
 	invariant.Check(at == index, "runner: entry %d got index %d", index, at)
 	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry)})
 	l.keepLocal(index, term)
-	return true
 }
 
 // nextBatch is what the next Run gets of the requests that were taken: by number and by size.
@@ -402,6 +431,7 @@ func (l *Loop[R]) setFull(full bool) {
 	}
 	l.mu.Unlock()
 	if full {
+		l.giveUp(l.diskFullError())
 		l.cfg.Logger.Error("disk full: writes are refused", "group", l.cfg.Name)
 	} else {
 		l.cfg.Logger.Info("disk has space again: writes go on", "group", l.cfg.Name)
@@ -421,6 +451,7 @@ func (l *Loop[R]) poison(err error) {
 	unknown := errcode.New(errcode.UnknownOutcome, "the log could not be written")
 	unknown.Cause = reason
 	l.abort(unknown)
+	l.giveUp(reason)
 	l.refuse(reason)
 	l.cfg.Logger.Error("log poisoned: nothing is acknowledged any more", "group", l.cfg.Name, "error", err)
 	if l.cfg.OnPoison != nil && !errors.Is(err, wal.ErrClosed) {

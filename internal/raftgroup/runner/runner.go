@@ -44,6 +44,16 @@ type LocalRows interface {
 	LocalRows() [][]byte
 }
 
+// Worker is a Machine with work of its own, which takes many turns. Its methods are called on the loop's goroutine too.
+type Worker interface {
+	// Busy tells that Run has work to do even without requests. The loop then calls it between everything else, as long as
+	// this replica leads; Run must do a small part of the work at a time.
+	Busy() bool
+	// GiveUp ends the work, with the reason for those who wait for it: this replica does not lead any more, the disk is
+	// full or failed, or the loop stops. Entries that Run has made already are not touched. It may be called when there is no work.
+	GiveUp(err error)
+}
+
 // Config of a loop. Log, Group, Machine and Clock must be given.
 type Config[R any] struct {
 	Log     *wal.Log
@@ -120,6 +130,9 @@ type Loop[R any] struct {
 	// the rest belongs to the loop's goroutine
 
 	disk *disk
+	// worker is the machine, if it is one; ready is closed.
+	worker Worker
+	ready  chan struct{}
 	// batch[batchAt:] has been taken from the queue and waits to be run.
 	batch   []R
 	batchAt int
@@ -160,7 +173,10 @@ func Start[R any](cfg Config[R]) *Loop[R] {
 		force: make(chan struct{}),
 		done:  make(chan struct{}),
 		disk:  startDisk(cfg.Log, cfg.RetryInterval),
+		ready: make(chan struct{}),
 	}
+	close(l.ready)
+	l.worker, _ = cfg.Machine.(Worker)
 	first := cfg.Group.Status()
 	l.status.Store(&first)
 	go l.run()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,6 +42,10 @@ type machine struct {
 	// block, if not nil, holds Run up until it is closed.
 	block   chan struct{}
 	entered chan struct{}
+	// busy: there is work without end. turns counts what was done of it; gaveUp is why it ended, with room for one.
+	busy   atomic.Bool
+	turns  atomic.Int64
+	gaveUp chan error
 }
 
 type run struct {
@@ -57,6 +62,10 @@ func (m *machine) Run(index, term uint64, reqs []request) []byte {
 	if m.block != nil {
 		m.entered <- struct{}{}
 		<-m.block
+	}
+	if len(reqs) == 0 {
+		m.turns.Add(1)
+		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
