@@ -92,7 +92,7 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.demoCommand(), a.statusCommand(), a.checkpointCommand(), a.inspectCommand(), a.benchCommand(),
+	root.AddCommand(a.runCommand(), a.demoCommand(), a.statusCommand(), a.checkpointCommand(), a.inspectCommand(), a.benchCommand(), a.importCommand(),
 		a.versionCommand(), a.connectCommand(), a.instanceCommand())
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

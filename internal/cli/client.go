@@ -44,8 +44,8 @@ func (a *app) env(name, otherwise string) string {
 	return otherwise
 }
 
-// call asks the instance to call a function and returns the first value of its answer as JSON.
-func (a *app) call(ctx context.Context, f *clientFlags, function string) (json.RawMessage, error) {
+// dial connects to the instance that the flags name and logs in.
+func (a *app) dial(ctx context.Context, f *clientFlags) (*client.Client, error) {
 	options := client.Options{}
 	if f.timeout <= 0 {
 		return nil, usagef("--timeout %s is not a time to wait", f.timeout)
@@ -71,7 +71,18 @@ func (a *app) call(ctx context.Context, f *clientFlags, function string) (json.R
 	if err != nil {
 		return nil, reachError(f.peer, err)
 	}
+	return c, nil
+}
+
+// call asks the instance to call a function and returns the first value of its answer as JSON.
+func (a *app) call(ctx context.Context, f *clientFlags, function string) (json.RawMessage, error) {
+	c, err := a.dial(ctx, f)
+	if err != nil {
+		return nil, err
+	}
 	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
 	values, err := c.Call(ctx, function, nil)
 	if err != nil {
 		return nil, reachError(f.peer, err)

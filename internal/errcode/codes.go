@@ -319,4 +319,7 @@ const (
 	TooBig                        Code = 12005
 	Overloaded                    Code = 12006
 	MixedTransaction              Code = 12007
+	ImportFile                    Code = 12020
+	ImportExists                  Code = 12021
+	ImportRefused                 Code = 12022
 )

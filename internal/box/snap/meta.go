@@ -53,6 +53,9 @@ func (m *Meta) Signature() uint64 {
 	return sum
 }
 
+// ClockText returns a vector clock as the header of a file shows it.
+func ClockText(clock map[uint32]uint64) string { return string(appendVClock(nil, clock)) }
+
 // appendTo appends the text of the header, or says what about it cannot be written.
 func (m *Meta) appendTo(dst []byte) ([]byte, error) {
 	if !m.Kind.writable() {
