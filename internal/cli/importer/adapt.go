@@ -156,6 +156,9 @@ func plainFields(list []byte, known []string, what string) (plain []byte, change
 				types[fmt.Sprintf("type %s is %s now", text(value), older)] = true
 				value = msgpack.AppendStr(nil, older)
 			}
+			if key == "default" && text(value) == "" {
+				return false, nil // in 2.6 it is an expression of SQL
+			}
 			return slices.Contains(known, key), value
 		})
 	})
@@ -178,7 +181,7 @@ func unenforced(format []byte) []string {
 		return nil
 	}
 	for _, key := range slices.Compact(slices.Sorted(slices.Values(dropped))) {
-		found = append(found, fmt.Sprintf("%s of a field of the format is kept and not acted on", key))
+		found = append(found, fmt.Sprintf("%s of a field of the format is not acted on", key))
 	}
 	return found
 }
