@@ -35,7 +35,7 @@ func (e *Engine) Expect(s *Statement) {
 		if err != nil {
 			return
 		}
-		ix.state.store.Start(l, ix.state.cur, key, ix.Def.PartCount())
+		ix.state.store.Start(l, ix.state.cur, key)
 	}
 	l.Pages(memory.PageBytes) // which are going to be copied
 	e.ahead.n++

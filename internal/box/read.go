@@ -152,7 +152,7 @@ func (r *Reader) run(version uint64, p *plan, q *Query, out []byte) ([]byte, int
 		out, n := r.one(st.store.Get(st.rootAt(version), p.key, p.parts), out)
 		return out, n, nil
 	}
-	*s = sink{out: out, skip: q.Offset, limit: q.Limit, bytesMax: len(out) + ReplyBytesMax}
+	*s = newSink(q, out)
 	rows, ix := p.space, p.index
 	if p.space.IsView() {
 		schema := e.schemaAt(version)
@@ -166,14 +166,29 @@ func (r *Reader) run(version uint64, p *plan, q *Query, out []byte) ([]byte, int
 	} else {
 		st := ix.state
 		st.store.Seek(&r.cur, st.rootAt(version), treeIterator(p), p.key, p.parts)
-		for ref, ok := r.cur.Next(); ok; ref, ok = r.cur.Next() {
-			r.cur.Prefetch()
-			tup := e.arena.Tuple(ref)
-			if p.beyond(tup) || !s.add(tup) {
-				break
-			}
+		r.walk(p, &r.cur)
+	}
+	return r.result(out)
+}
+
+func newSink(q *Query, out []byte) sink {
+	return sink{out: out, skip: q.Offset, limit: q.Limit, bytesMax: len(out) + ReplyBytesMax}
+}
+
+// walk gives the tuples of a cursor to the sink.
+func (r *Reader) walk(p *plan, cur *index.Cursor) {
+	for ref, ok := cur.Next(); ok; ref, ok = cur.Next() {
+		cur.Prefetch()
+		tup := r.e.arena.Tuple(ref)
+		if p.beyond(tup) || !r.sink.add(tup) {
+			break
 		}
 	}
+}
+
+// result is what the sink has gathered behind out.
+func (r *Reader) result(out []byte) ([]byte, int, error) {
+	s := &r.sink
 	if s.tooManyBytes {
 		return out, 0, errcode.New(errcode.TooBig, "a result", len(s.out)-len(out), ReplyBytesMax)
 	}

@@ -11,6 +11,7 @@ const GroupMax = 32
 type Group struct {
 	members [GroupMax]member
 	lookups [GroupMax]index.Lookup
+	cursors [GroupMax]index.Cursor
 	n       int
 	version uint64
 }
@@ -20,7 +21,18 @@ type member struct {
 	query Query
 	plan  plan
 	err   error
+	how   way
+	at    int // place among the lookups, or the cursors
 }
+
+// way is how a member is answered: without the others, by its whole key, or by a cursor.
+type way uint8
+
+const (
+	alone way = iota
+	byKey
+	byCursor
+)
 
 // Add returns the place for one more query, which must not be a page and whose bytes must stay until End; nil if the
 // group is full.
@@ -39,26 +51,52 @@ func (g *Group) Len() int { return g.n }
 func (r *Reader) Begin(g *Group) {
 	g.version = r.slot.Enter()
 	schema := r.e.schemaAt(g.version)
+	exact, cursors := 0, 0
 	for i := range g.n {
-		m, l := &g.members[i], &g.lookups[i]
-		*l = index.Lookup{}
-		if m.err = m.plan.make(r.space(schema, m.query.SpaceID), &m.query); m.err == nil && m.plan.parts > 0 {
+		m := &g.members[i]
+		m.err = m.plan.make(r.space(schema, m.query.SpaceID), &m.query)
+		switch m.how = m.way(); m.how {
+		case byKey:
 			st := m.plan.index.state
-			st.store.Start(l, st.rootAt(g.version), m.plan.key, m.plan.parts)
+			m.at = exact
+			exact++
+			st.store.Start(&g.lookups[m.at], st.rootAt(g.version), m.plan.key)
+		case byCursor:
+			st := m.plan.index.state
+			m.at = cursors
+			cursors++
+			st.store.Begin(&g.cursors[m.at], st.rootAt(g.version), treeIterator(&m.plan), m.plan.key, m.plan.parts)
 		}
 	}
-	index.Run(g.lookups[:g.n])
+	index.Run(g.lookups[:exact])
+	index.SeekAll(g.cursors[:cursors])
+}
+
+// way decides how a member of a group is answered.
+func (m *member) way() way {
+	p, q := &m.plan, &m.query
+	switch {
+	case m.err != nil || q.Limit == 0 || p.space.IsView() || p.space.virtual != nil:
+		return alone
+	case q.Offset == 0 && p.exact():
+		return byKey
+	}
+	return byCursor
 }
 
 // Take appends the tuples that query i of the group finds to out, and returns their number.
 func (r *Reader) Take(g *Group, i int, out []byte) ([]byte, int, error) {
 	m := &g.members[i]
-	if m.err != nil {
+	switch {
+	case m.err != nil:
 		return out, 0, m.err
-	}
-	if q := &m.query; q.Limit > 0 && q.Offset == 0 && m.plan.exact() {
-		out, n := r.one(g.lookups[i].Found(), out)
+	case m.how == byKey:
+		out, n := r.one(g.lookups[m.at].Found(), out)
 		return out, n, nil
+	case m.how == byCursor:
+		r.sink = newSink(&m.query, out)
+		r.walk(&m.plan, &g.cursors[m.at])
+		return r.result(out)
 	}
 	return r.run(g.version, &m.plan, &m.query, out)
 }

@@ -154,7 +154,8 @@ type store interface {
 	Get(r index.Root, key []byte, parts int) memory.Ref
 	GetTuple(r index.Root, tup []byte) memory.Ref
 	Seek(c *index.Cursor, r index.Root, it index.Iterator, key []byte, parts int)
-	Start(l *index.Lookup, r index.Root, key []byte, parts int)
+	Begin(c *index.Cursor, r index.Root, it index.Iterator, key []byte, parts int)
+	Start(l *index.Lookup, r index.Root, key []byte)
 	StartTuple(l *index.Lookup, r index.Root, tup []byte)
 	Free(r index.Root, version uint64, tuples bool)
 	Build(version uint64) *index.Builder

@@ -24,8 +24,12 @@ const serviceUser = "pico_service"
 
 var adminUser = server.User{ID: catalog.AdminID, Name: "admin"}
 
-// batchBytesMax is the size of gathered statements from which on they are handed over before the drain ends.
-const batchBytesMax = 1 << 20
+// A batch of that many bytes or statements is handed over before the drain ends: while it runs, the rest is decoded, and
+// its replies go out while the rest runs.
+const (
+	batchBytesMax  = 1 << 20
+	batchWritesMax = 64
+)
 
 // waiting answers clients before the database is there: who the instance is, and why it does not serve yet.
 type waiting struct{ i *Instance }
@@ -306,7 +310,7 @@ func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
 	}
 	statement := statementOf(req, ss.user)
 	ss.batch.Add(&statement, req.Sync, req.SchemaVersion)
-	if ss.batch.Bytes >= batchBytesMax {
+	if ss.batch.Bytes >= batchBytesMax || len(ss.batch.Writes) >= batchWritesMax {
 		b.Flush(s)
 	}
 }

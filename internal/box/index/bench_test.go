@@ -23,7 +23,8 @@ type benchIndex interface {
 	Find(r Root, tup []byte) memory.Ref
 	FindKey(r Root, key []byte) memory.Ref
 	Put(r *Root, version uint64, tup memory.Ref) (memory.Ref, error)
-	Start(l *Lookup, r Root, key []byte, n int)
+	Start(l *Lookup, r Root, key []byte)
+	Begin(c *Cursor, r Root, it Iterator, key []byte, n int)
 	StartTuple(l *Lookup, r Root, tup []byte)
 	Seek(c *Cursor, r Root, it Iterator, key []byte, n int)
 	Check(r Root) error
@@ -184,7 +185,7 @@ func BenchmarkTreeLookupRandom(b *testing.B) {
 	cpu.start()
 	for i := 0; i < b.N; i += len(all) {
 		for j := range all {
-			f.ix.Start(&all[j], f.root, f.keyOf(scattered(i+j)), 1)
+			f.ix.Start(&all[j], f.root, f.keyOf(scattered(i+j)))
 		}
 		Run(all[:])
 		for j := range all {

@@ -32,6 +32,11 @@ type Cursor struct {
 	height   int
 	probe    probe
 	up       [heightMax]step // inner pages of the path, from level 1 on
+
+	// On the way down: the next page, its level plus one (0: there), and how to place the cursor among equal entries.
+	next                   memory.Ref
+	level                  int
+	through, innersThrough bool
 }
 
 type step struct {
@@ -42,7 +47,15 @@ type step struct {
 // Seek sets a cursor: it will give the entries of r that it selects for the first n parts of key (parts without array
 // header). With n = 0 EQ, ALL, GE and GT give everything in order, REQ, LE and LT in reverse.
 func (t *Tree) Seek(c *Cursor, r Root, it Iterator, key []byte, n int) {
-	c.t, c.leaf, c.height = t, nil, int(r.Height)
+	t.Begin(c, r, it, key, n)
+	for c.level > 0 {
+		c.down()
+	}
+}
+
+// Begin is the start of Seek, to be followed by SeekAll.
+func (t *Tree) Begin(c *Cursor, r Root, it Iterator, key []byte, n int) {
+	c.t, c.leaf, c.height, c.level = t, nil, int(r.Height), 0
 	c.backward, c.bounded = it.backward(), false
 	if r.Page == 0 {
 		return
@@ -54,11 +67,45 @@ func (t *Tree) Seek(c *Cursor, r Root, it Iterator, key []byte, n int) {
 	}
 	c.probe = t.keyProbe(key, n)
 	c.bounded = it == EQ || it == REQ
-	// All entries before pos are smaller (or not greater), the rest is not.
-	c.place(r, it == GT || it == LE || it == REQ)
+	// All entries before the place are smaller (or not greater), the rest is not.
+	c.through = it == GT || it == LE || it == REQ
+	// With all parts of the key at most one entry is equal: looking for the last first entry that is not greater finds
+	// its leaf at once. With fewer, the first equal one may be in a leaf that begins with a smaller one.
+	c.innersThrough = c.through || n == t.parts
+	c.next, c.level = r.Page, c.height
+}
+
+// SeekAll brings cursors to their places, a level of all of them at a time, so that they wait for memory together.
+func SeekAll(all []Cursor) {
+	for busy := true; busy; {
+		busy = false
+		for i := range all {
+			if c := &all[i]; c.level > 0 {
+				c.down()
+				busy = true
+			}
+		}
+	}
+}
+
+// down goes one level down and asks for the memory that the next step will look at.
+func (c *Cursor) down() {
+	t := c.t
+	c.level--
+	if c.level > 0 {
+		in := t.inner(c.next)
+		pos := max(t.innerBefore(in, &c.probe, c.innersThrough)-1, 0)
+		c.up[c.level] = step{in, pos}
+		c.next = in.child(pos)
+		t.a.PrefetchPage(c.next, pageAheadBytes)
+		return
+	}
+	c.leaf = t.leaf(c.next)
+	c.pos = t.leafBefore(c.leaf, &c.probe, c.through)
 	if c.backward {
 		c.pos--
 	}
+	c.prefetch(c.pos)
 }
 
 // edge puts the cursor at the first entry, or at the last one.
@@ -77,23 +124,6 @@ func (c *Cursor) edge(r Root) {
 	if c.backward {
 		c.pos = int(c.leaf.n) - 1
 	}
-}
-
-// place puts the cursor behind all entries that are smaller than the probe, or not greater if through is set.
-func (c *Cursor) place(r Root, through bool) {
-	t := c.t
-	// With all parts of the key at most one entry is equal: looking for the last first entry that is not greater finds
-	// its leaf at once. With fewer, the first equal one may be in a leaf that begins with a smaller one.
-	descendThrough := through || c.probe.n == t.parts
-	ref := r.Page
-	for level := c.height - 1; level > 0; level-- {
-		in := t.inner(ref)
-		pos := max(t.innerBefore(in, &c.probe, descendThrough)-1, 0)
-		c.up[level] = step{in, pos}
-		ref = in.child(pos)
-	}
-	c.leaf = t.leaf(ref)
-	c.pos = t.leafBefore(c.leaf, &c.probe, through)
 }
 
 // Next returns the next entry's tuple; ok is false at the end, and from then on.

@@ -52,10 +52,20 @@ func (h *Hash) GetTuple(r Root, tup []byte) memory.Ref { return h.t.GetTuple(r, 
 // Seek sets a cursor: ALL gives everything, EQ the entry with the key, GT what comes after the key in the order of the
 // index (without key: everything). Other iterators and partial keys give nothing.
 func (h *Hash) Seek(c *Cursor, r Root, it Iterator, key []byte, n int) {
+	h.t.Seek(c, h.visible(r, it, n), it, key, n)
+}
+
+// Begin is as Tree.Begin, for what Seek gives.
+func (h *Hash) Begin(c *Cursor, r Root, it Iterator, key []byte, n int) {
+	h.t.Begin(c, h.visible(r, it, n), it, key, n)
+}
+
+// visible is the root, or an empty one for what Seek does not give.
+func (h *Hash) visible(r Root, it Iterator, n int) Root {
 	if it != ALL && (it != EQ && it != GT || n != 0 && n < h.t.parts) {
-		r = Root{}
+		return Root{}
 	}
-	h.t.Seek(c, r, it, key, n)
+	return r
 }
 
 // Free is as Tree.Free.
@@ -67,13 +77,8 @@ func (h *Hash) Discard(r Root) { h.t.Discard(r) }
 // Check is as Tree.Check.
 func (h *Hash) Check(r Root) error { return h.t.Check(r) }
 
-// Start is as Tree.Start; fewer parts than all find nothing.
-func (h *Hash) Start(l *Lookup, r Root, key []byte, n int) {
-	if n < h.t.parts {
-		r = Root{}
-	}
-	h.t.Start(l, r, key, n)
-}
+// Start is as Tree.Start.
+func (h *Hash) Start(l *Lookup, r Root, key []byte) { h.t.Start(l, r, key) }
 
 // StartTuple is as Tree.StartTuple.
 func (h *Hash) StartTuple(l *Lookup, r Root, tup []byte) { h.t.StartTuple(l, r, tup) }

@@ -23,13 +23,11 @@ const (
 	pageAheadBytes  = 640
 )
 
-// Start sets a lookup for the first n parts of key (parts without array header); the key must stay unchanged until the
-// end. With all parts of the tree it finds what Get finds. With fewer it finds some tuple with these parts, or none: it
-// is of use to have fetched what a cursor with the same key will look at.
-func (t *Tree) Start(l *Lookup, r Root, key []byte, n int) {
+// Start sets a lookup for a key with all parts of the tree (without array header), which must stay unchanged until the end.
+func (t *Tree) Start(l *Lookup, r Root, key []byte) {
 	*l = Lookup{t: t, ref: r.Page, level: r.Height, bytes: pageAheadBytes}
 	if r.Page != 0 {
-		l.p = t.keyProbe(key, n)
+		l.p = t.keyProbe(key, t.parts)
 	}
 }
 
@@ -93,11 +91,15 @@ const ahead = 8
 
 // Prefetch asks for a tuple that one of the next calls of Next will give, if it is in the same leaf.
 func (c *Cursor) Prefetch() {
-	i := c.pos + ahead
 	if c.backward {
-		i = c.pos - ahead
+		c.prefetch(c.pos - ahead)
+	} else {
+		c.prefetch(c.pos + ahead)
 	}
-	if c.leaf != nil && i >= 0 && i < int(c.leaf.n) {
-		c.t.a.PrefetchTuple(c.leaf.ref(i), tupleAheadBytes)
+}
+
+func (c *Cursor) prefetch(pos int) {
+	if c.leaf != nil && pos >= 0 && pos < int(c.leaf.n) {
+		c.t.a.PrefetchTuple(c.leaf.ref(pos), tupleAheadBytes)
 	}
 }

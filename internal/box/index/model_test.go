@@ -137,31 +137,36 @@ func (f *fixture) put(i int) error {
 	return f.replaced(old, was, had)
 }
 
-// lookups compares searches that run side by side with those of Get. Those for a part of the key find some tuple with it.
+// lookups compares searches that run side by side with those of Get, and cursors with those of Seek.
 func (f *fixture) lookups(t *rapid.T, v version, domain int) error {
 	all := make([]Lookup, rapid.IntRange(1, 40).Draw(t, "lookups"))
-	keys, parts := make([][]byte, len(all)), make([]int, len(all))
+	cursors, single := make([]Cursor, len(all)), make([]Cursor, len(all))
+	keys := make([][]byte, len(all))
 	for i := range all {
 		r := f.row(rapid.IntRange(0, domain).Draw(t, "key"))
-		if keys[i], parts[i] = r.key, rapid.IntRange(1, len(f.shape.parts)).Draw(t, "parts"); i%3 == 0 {
-			parts[i] = len(f.shape.parts)
+		if keys[i] = r.key; i%3 == 0 {
 			f.ix.StartTuple(&all[i], v.root, r.tup)
 		} else {
-			f.ix.Start(&all[i], v.root, r.key, parts[i])
+			f.ix.Start(&all[i], v.root, r.key)
 		}
 		if i%2 == 0 {
 			all[i].Pages(memory.PageBytes)
 		}
+		it, parts := Iterator(rapid.IntRange(0, int(GT)).Draw(t, "iterator")), rapid.IntRange(0, len(f.shape.parts)).Draw(t, "parts")
+		f.ix.Begin(&cursors[i], v.root, it, r.key, parts)
+		f.ix.Seek(&single[i], v.root, it, r.key, parts)
 	}
 	Run(all)
+	SeekAll(cursors)
 	for i := range all {
-		got := all[i].Found()
-		if parts[i] == len(f.shape.parts) {
-			if want := f.ix.Get(v.root, keys[i], parts[i]); got != want {
-				return fmt.Errorf("lookup of %x finds %d, get %d", keys[i], got, want)
+		if got, want := all[i].Found(), f.ix.Get(v.root, keys[i], len(f.shape.parts)); got != want {
+			return fmt.Errorf("lookup of %x finds %d, get %d", keys[i], got, want)
+		}
+		for range 3 {
+			got, ok := cursors[i].Next()
+			if want, more := single[i].Next(); got != want || ok != more {
+				return fmt.Errorf("cursor %d gives %d, want %d", i, got, want)
 			}
-		} else if got != 0 && f.kd.CompareKey(f.a.Tuple(got), keys[i], parts[i]) != 0 {
-			return fmt.Errorf("lookup of %d parts of %x finds %x", parts[i], keys[i], f.a.Tuple(got))
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ const (
 	hotBlocksMax  = 1024
 	hotBlocksMin  = 4
 	hotPagesMax   = 512 // a batch of writes takes about a page each, and gives as many back
-	hotFreeMax    = 4 // times the capacity of the stack: with more freed blocks in the class it is not used
+	hotFreeMax    = 4   // times the capacity of the stack: with more freed blocks in the class it is not used
 )
 
 // makeClasses returns class 0 for pages and the classes of other blocks: multiples of 8 bytes, each at most 8 bytes
