@@ -115,6 +115,8 @@ type options struct {
 	noPassword        bool
 	args              []string
 	env               []string
+	// program is the binary, the one under test unless given.
+	program string
 	// wrap is a command that runs the program.
 	wrap []string
 	// attr and stdin are for tests of terminals.
@@ -166,7 +168,10 @@ func startCommand(t testing.TB, o options, args []string) *proc {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	line := append(append(append([]string{}, o.wrap...), binary), args...)
+	if o.program == "" {
+		o.program = binary
+	}
+	line := append(append(append([]string{}, o.wrap...), o.program), args...)
 	p := &proc{t: t, cmd: exec.Command(line[0], line[1:]...), outPath: out.Name(), done: make(chan struct{})}
 	p.cmd.Env = append(cleanEnviron(), o.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
