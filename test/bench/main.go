@@ -53,6 +53,7 @@ func sections() []section {
 		{"checkpoint", "time of a checkpoint, and p99 of reads during it", (*comparison).checkpoint},
 		{"memory", "memory per row", (*comparison).memory},
 		{"boot", "empty directory to the first answer", (*comparison).boot},
+		{"cores", "reads of our server on one processor and on two", (*comparison).cores},
 	}
 }
 
@@ -112,7 +113,7 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	f.Usage = func() { usage(f, stderr) }
 	f.StringVar(&s.lycosa, "lycosa", "bin/lycosa", "our `program`; it is the load generator too")
 	f.StringVar(&s.tarantool, "tarantool", "tarantool", "the other `program`")
-	list(f, &s.sections, "sections", "grid,recovery,checkpoint,memory,boot", "parts to run")
+	list(f, &s.sections, "sections", "grid,recovery,checkpoint,memory,boot,cores", "parts to run")
 	list(f, &s.ops, "ops", strings.Join(allOps, ","), "operations of the grid")
 	list(f, &s.modes, "modes", "write,fsync", "modes of the write-ahead log; operations that only read run in the first alone")
 	shapes := f.String("shapes", "1x1,1x256,50x16", "`connections x depth` of the grid")
