@@ -388,11 +388,14 @@ func (i *Instance) walMode(c *core) wal.SyncMode {
 	return mode
 }
 
+// tailBytes is how much of its log each group keeps in memory, for replicas that follow closely; the rest is read from disk.
+const tailBytes = 1 << 20
+
 // newGroup makes the raft group of the files.
 func (i *Instance) newGroup(g *groupFiles, name string, election time.Duration) (*raftgroup.Group, error) {
 	log := i.log
 	return runner.NewGroup(g.log, raftgroup.Config{
-		ID: g.raftID, Position: g.position, Applied: g.applied,
+		ID: g.raftID, Position: g.position, Applied: g.applied, TailBytes: tailBytes,
 		ElectionTimeout: election, Now: i.clock.Boot(), Incarnation: rand.Uint64(),
 		Log: func(level raftgroup.Level, text string) {
 			if level >= raftgroup.LevelWarn {
