@@ -89,11 +89,13 @@ func (g *generator) sequenceRow(id uint64) []byte {
 
 // movesSequence tells whether a statement may leave a sequence with another value there than here. With us every row that
 // is stored moves it and nothing else does, so that a replica knows the value from the rows; in 2.6 statements that fail
-// move it too, and UPSERT does not. After that setSequences makes both alike again.
+// move it too, UPDATE and UPSERT do not. After that setSequences makes both alike again.
 func (o *outcome) movesSequence() bool {
 	switch o.kind {
 	case iproto.TypeInsert, iproto.TypeReplace:
 		return o.reference.err != nil
+	case iproto.TypeUpdate:
+		return len(o.reference.rows()) > 0
 	case iproto.TypeUpsert:
 		return true
 	}

@@ -79,7 +79,7 @@ func (g *generator) schemaWrite() request {
 		row = g.appendAny(row)
 	}
 	if chance(r, 5) {
-		row = g.appendAny(msgpack.AppendArrayHeader(nil, 1))
+		row = packJSON(pick(r, []string{`[]`, `[1]`, `[null]`, `[true,"x"]`, `[["zz1"]]`}))
 	}
 	switch r.IntN(6) {
 	case 0, 1:
