@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -69,55 +70,84 @@ func (e *events) changed() {
 
 // broadcastChanges makes the values, again whenever something has changed, and broadcasts those that differ.
 func (i *Instance) broadcastChanges() {
-	last := map[string][]byte{}
 	i.server.Broadcast(keyShutdown, msgpack.AppendBool(nil, false))
+	last := map[string][]byte{}
 	for {
-		for key, value := range map[string][]byte{
-			keyStatus: i.statusValue(), keyID: i.idValue(), keySchema: i.schemaValue(), keyState: stateValue(i.life.published()),
-		} {
-			if !bytes.Equal(last[key], value) {
-				last[key] = value
-				i.server.Broadcast(key, value)
-			}
+		for _, v := range differing(last, i.watchedState().values()) {
+			i.server.Broadcast(v.key, v.value)
 		}
 		<-i.events.wake
 	}
 }
 
-func (i *Instance) statusValue() []byte {
+// watchedState is what the values of the watched keys are made of.
+type watchedState struct {
+	published lifecycle.Published
+	// identity is nil until there is one; leader is the raft id of the data group's leader, 0 for none.
+	identity *datadir.Identity
+	leader   uint64
+	// schema is the version of the published schema, 0 until there is a database.
+	schema uint64
+}
+
+func (i *Instance) watchedState() watchedState {
+	w := watchedState{published: i.life.published(), identity: i.identity.Load(), leader: i.events.leader.Load()}
+	if c := i.core.Load(); c != nil {
+		w.schema = c.engine.PublishedSchema().Version
+	}
+	return w
+}
+
+// keyed is the value of a watched key, nil for none.
+type keyed struct {
+	key   string
+	value []byte
+}
+
+// values are those of all keys but keyShutdown, in the order in which changes are told.
+func (w watchedState) values() []keyed {
+	return []keyed{{keyState, stateValue(w.published)}, {keyStatus, w.statusValue()}, {keyID, w.idValue()}, {keySchema, w.schemaValue()}}
+}
+
+// differing returns the values that are not the last ones, and makes them the last.
+func differing(last map[string][]byte, values []keyed) (changed []keyed) {
+	for _, v := range values {
+		if !bytes.Equal(last[v.key], v.value) {
+			last[v.key] = v.value
+			changed = append(changed, v)
+		}
+	}
+	return changed
+}
+
+func (w watchedState) statusValue() []byte {
 	status := "loading"
-	if i.life.published().State.ServesData() {
+	if w.published.State.ServesData() {
 		status = "running"
 	}
-	id, leader := i.identity.Load(), i.events.leader.Load()
 	b := msgpack.AppendMapHeader(nil, 4)
-	b = msgpack.AppendBool(msgpack.AppendStr(b, "is_ro"), id == nil || leader != id.DataRaftID)
+	b = msgpack.AppendBool(msgpack.AppendStr(b, "is_ro"), w.identity == nil || w.leader != w.identity.DataRaftID)
 	b = msgpack.AppendBool(msgpack.AppendStr(b, "is_ro_cfg"), false)
 	b = appendPair(b, "status", status)
 	return appendPair(b, "dd_version",
 		fmt.Sprintf("%d.%d.%d", dictionary.VersionMajor, dictionary.VersionMinor, dictionary.VersionPatch))
 }
 
-// idValue is nil until the instance has an identity.
-func (i *Instance) idValue() []byte {
-	id := i.identity.Load()
-	if id == nil {
+func (w watchedState) idValue() []byte {
+	if w.identity == nil {
 		return nil
 	}
 	b := msgpack.AppendMapHeader(nil, 3)
 	b = msgpack.AppendUint(msgpack.AppendStr(b, "id"), clusterID)
-	b = appendPair(b, "instance_uuid", id.InstanceUUID)
-	return appendPair(b, "replicaset_uuid", id.ReplicasetUUID)
+	b = appendPair(b, "instance_uuid", w.identity.InstanceUUID)
+	return appendPair(b, "replicaset_uuid", w.identity.ReplicasetUUID)
 }
 
-// schemaValue is nil until there is a database.
-func (i *Instance) schemaValue() []byte {
-	c := i.core.Load()
-	if c == nil {
+func (w watchedState) schemaValue() []byte {
+	if w.schema == 0 {
 		return nil
 	}
-	b := msgpack.AppendStr(msgpack.AppendMapHeader(nil, 1), "version")
-	return msgpack.AppendUint(b, c.engine.PublishedSchema().Version)
+	return msgpack.AppendUint(msgpack.AppendStr(msgpack.AppendMapHeader(nil, 1), "version"), w.schema)
 }
 
 // stateValue shows the state as the HTTP documents do: the time in RFC 3339, the cause nil if there is none.

@@ -37,8 +37,11 @@ func (i *Instance) initSteps() []initStep {
 	}
 }
 
-func (i *Instance) initCommon(p boxParams) error {
-	for _, s := range i.initSteps() {
+func (i *Instance) initCommon(p boxParams) error { return runSteps(i.initSteps(), p) }
+
+// runSteps runs the steps in their order, up to the first that fails.
+func runSteps(steps []initStep, p boxParams) error {
+	for _, s := range steps {
 		if err := s.do(p); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}

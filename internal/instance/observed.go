@@ -2,6 +2,8 @@ package instance
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,8 +60,8 @@ func (o *observed) fill(in *issue.Instance) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	in.GradesSince = o.gradesSince
-	for _, g := range o.leaders {
-		in.Groups = append(in.Groups, g)
+	for _, name := range slices.Sorted(maps.Keys(o.leaders)) {
+		in.Groups = append(in.Groups, o.leaders[name])
 	}
 	for _, since := range o.fullSince {
 		if in.DiskFullSince.IsZero() || since.Before(in.DiskFullSince) {

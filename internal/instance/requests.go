@@ -24,13 +24,6 @@ const serviceUser = "pico_service"
 
 var adminUser = server.User{ID: catalog.AdminID, Name: "admin"}
 
-// A batch of that many bytes or statements is handed over before the drain ends: while it runs, the rest is decoded, and
-// its replies go out while the rest runs.
-const (
-	batchBytesMax  = 1 << 20
-	batchWritesMax = 64
-)
-
 // waiting answers clients before the database is there: who the instance is, and why it does not serve yet.
 type waiting struct{ i *Instance }
 
@@ -83,13 +76,15 @@ type backend struct {
 	i     *Instance
 	c     *core
 	procs map[string]procedure
+	// submit hands statements to the data group's loop.
+	submit func([]*replicaset.Batch) error
 	// readers are lent to sessions for a drain, so that idle sessions have none. names finds spaces by name.
 	readers readers
 	names   box.Names
 }
 
 func newBackend(i *Instance, c *core) *backend {
-	b := &backend{i: i, c: c}
+	b := &backend{i: i, c: c, submit: c.dataLoop.Submit}
 	b.procs = b.procedures()
 	return b
 }
@@ -99,7 +94,8 @@ type session struct {
 	// reader is nil between drains.
 	reader *box.Reader
 	user   *box.User
-	batch  *replicaset.Batch
+	// gathered are the statements of this drain.
+	gathered gathering
 	// query is here so that a select needs no memory of its own.
 	query   box.Query
 	streams streams
@@ -304,26 +300,8 @@ func endPage(page *box.Page, out []byte, mark, n int) []byte {
 
 // gather copies a statement into the session's batch.
 func (b *backend) gather(s *server.Session, ss *session, req *iproto.Request) {
-	if ss.batch == nil {
-		ss.batch = batches.Get().(*replicaset.Batch)
-		ss.batch.Sink, ss.batch.Done = s, recycle
-	}
-	statement := statementOf(req, ss.user)
-	ss.batch.Add(&statement, req.Sync, req.SchemaVersion)
-	if ss.batch.Bytes >= batchBytesMax || len(ss.batch.Writes) >= batchWritesMax {
+	if ss.gathered.add(s, req, ss.user) {
 		b.Flush(s)
-	}
-}
-
-// batches are those that were answered. Large ones are left to the garbage collector.
-var batches = sync.Pool{New: func() any { return new(replicaset.Batch) }}
-
-const batchWritesKept = 4096
-
-func recycle(b *replicaset.Batch) {
-	if cap(b.Writes) <= batchWritesKept {
-		b.Clear()
-		batches.Put(b)
 	}
 }
 
@@ -355,22 +333,13 @@ func (b *backend) Flush(s *server.Session) {
 		return
 	}
 	b.readers.put(ss)
-	if ss.batch == nil {
+	batch := ss.gathered.take()
+	if batch == nil {
 		return
 	}
-	batch := ss.batch
-	ss.batch = nil
-	if err := b.c.dataLoop.Submit([]*replicaset.Batch{batch}); err != nil {
-		b.refuse(batch, err)
+	if err := b.submit([]*replicaset.Batch{batch}); err != nil {
+		batch.Sink.Complete(refusals(batch, b.SchemaVersion(), err))
 	}
-}
-
-func (b *backend) refuse(batch *replicaset.Batch, err error) {
-	var frames []byte
-	for _, w := range batch.Writes {
-		frames = iproto.AppendError(frames, w.Sync, b.SchemaVersion(), errcode.Of(err))
-	}
-	batch.Sink.Complete(frames)
 }
 
 // SchemaVersion is the version of the schema that readers see.

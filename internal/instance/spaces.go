@@ -110,23 +110,31 @@ func raftSpaces(c *core) box.VirtualSpace {
 			field("entry_type", tuple.String), field("data", tuple.Varbinary)},
 		Indexes: []box.VirtualIndex{{Name: "index", Unique: true, Parts: []tuple.Part{part(0, tuple.String), part(1, tuple.Unsigned)}}},
 		Rows: box.VirtualFunc(func(yield func([]byte) bool) {
-			if logRows(catalogName, &c.catalogGroup, yield) {
-				logRows(dataName, &c.dataGroup, yield)
+			if logRows(catalogName, c.catalogGroup.log, yield) {
+				logRows(dataName, c.dataGroup.log, yield)
 			}
 		}),
 	}
 }
 
-func logRows(name string, g *groupFiles, yield func([]byte) bool) (more bool) {
+// entries is what is read of a log.
+type entries interface {
+	FirstIndex() uint64
+	LastIndex() uint64
+	Replay(from uint64, visit func(raftgroup.Entry) error) error
+}
+
+// logRows are the newest entries of a log as rows; it returns whether more rows are wanted.
+func logRows(name string, log entries, yield func([]byte) bool) (more bool) {
 	more = true
-	last := g.log.LastIndex()
-	from := g.log.FirstIndex()
+	last := log.LastIndex()
+	from := log.FirstIndex()
 	if last > raftLogRowsMax {
-		from = max(from, last-raftLogRowsMax)
+		from = max(from, last-raftLogRowsMax+1)
 	}
 	var row []byte
 	// An error ends the listing: the log may be compacted while it is read.
-	_ = g.log.Replay(from, func(e raftgroup.Entry) error {
+	_ = log.Replay(from, func(e raftgroup.Entry) error {
 		if !more || e.Index > last {
 			return errStop
 		}
@@ -152,20 +160,22 @@ func raftStateSpace(c *core) box.VirtualSpace {
 		ID: spaceRaftState, Name: "_raft_state",
 		Fields:  []tuple.Field{field("group", tuple.String), field("key", tuple.String), field("value", tuple.Any)},
 		Indexes: []box.VirtualIndex{{Name: "key", Unique: true, Parts: []tuple.Part{part(0, tuple.String), part(1, tuple.String)}}},
-		Rows: box.VirtualFunc(func(yield func([]byte) bool) {
-			for _, g := range c.groups() {
-				for _, kv := range []struct {
-					key   string
-					value uint64
-				}{{"applied", g.Applied}, {"commit", g.Committed}, {"leader_id", g.LeaderID}, {"raft_id", g.ID}, {"term", g.Term}} {
-					b := msgpack.AppendArrayHeader(nil, 3)
-					b = msgpack.AppendStr(b, g.name)
-					b = msgpack.AppendStr(b, kv.key)
-					if !yield(msgpack.AppendUint(b, kv.value)) {
-						return
-					}
-				}
+		Rows:    box.VirtualFunc(func(yield func([]byte) bool) { stateRows(c.groups(), yield) }),
+	}
+}
+
+func stateRows(groups []namedStatus, yield func([]byte) bool) {
+	for _, g := range groups {
+		for _, kv := range []struct {
+			key   string
+			value uint64
+		}{{"applied", g.Applied}, {"commit", g.Committed}, {"leader_id", g.LeaderID}, {"raft_id", g.ID}, {"term", g.Term}} {
+			b := msgpack.AppendArrayHeader(nil, 3)
+			b = msgpack.AppendStr(b, g.name)
+			b = msgpack.AppendStr(b, kv.key)
+			if !yield(msgpack.AppendUint(b, kv.value)) {
+				return
 			}
-		}),
+		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
-	"github.com/lycosadb/lycosa/internal/iproto/server"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/replicaset"
 )
@@ -26,10 +25,16 @@ type streams struct {
 	closed bool
 }
 
+// receiver takes the replies of a connection, and tells that nobody waits for them any more.
+type receiver interface {
+	replicaset.Sink
+	Gone() bool
+}
+
 // stream runs the requests with one stream id strictly one after another.
 type stream struct {
 	b     *backend
-	s     *server.Session
+	s     receiver
 	owner *streams
 	id    uint64
 	// refs counts who has the stream from the list; owner.mu guards it.
@@ -52,7 +57,7 @@ type streamRequest struct {
 	user *box.User
 }
 
-func (l *streams) get(b *backend, s *server.Session, id uint64) (*stream, error) {
+func (l *streams) get(b *backend, s receiver, id uint64) (*stream, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -102,7 +107,7 @@ func (l *streams) release(st *stream, refs int) {
 }
 
 // inStream runs a request of a stream, or lets it wait for those before it.
-func (b *backend) inStream(s *server.Session, ss *session, req *iproto.Request, out []byte) ([]byte, bool) {
+func (b *backend) inStream(s receiver, ss *session, req *iproto.Request, out []byte) ([]byte, bool) {
 	st, err := ss.streams.get(b, s, req.StreamID)
 	if err != nil {
 		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
@@ -133,43 +138,86 @@ func copyRequest(req *iproto.Request) *iproto.Request {
 	return &kept
 }
 
+// streamStep is what a request does in a stream.
+type streamStep uint8
+
+const (
+	stepBegin     streamStep = iota // open a transaction
+	stepCommit                      // hand the transaction to the data group
+	stepNothing                     // COMMIT without a transaction: only an answer
+	stepRollback                    // forget the transaction, or that its time is over
+	stepAborted                     // the answer to COMMIT of a transaction whose time is over, which ends it
+	stepRefuse                      // an error; the stream stays as it is
+	stepCall                        // a procedure, which is no part of a transaction
+	stepInTx                        // a statement of the transaction
+	stepRead                        // a SELECT by itself
+	stepStatement                   // a write by itself
+)
+
+// nextStep decides what a request does in a stream, in which a transaction is open, or whose transaction has expired.
+func nextStep(req *iproto.Request, open, expired bool) (streamStep, error) {
+	switch req.Type {
+	case iproto.TypeBegin:
+		if open {
+			return stepRefuse, errcode.New(errcode.ActiveTransaction)
+		}
+		return stepBegin, nil
+	case iproto.TypeRollback:
+		return stepRollback, nil
+	case iproto.TypeCommit:
+		switch {
+		case expired:
+			return stepAborted, errcode.New(errcode.TransactionTimeout)
+		case open:
+			return stepCommit, nil
+		}
+		return stepNothing, nil
+	}
+	switch {
+	case expired:
+		return stepRefuse, errcode.New(errcode.TransactionTimeout)
+	case req.Type == iproto.TypeCall || req.Type == iproto.TypeCall16:
+		return stepCall, nil
+	case isAccess(req.SpaceID) && req.Type != iproto.TypeSelect:
+		return stepRefuse, errcode.New(errcode.NotImplemented, "a change of users and grants in a stream")
+	case open:
+		return stepInTx, nil
+	case req.Type == iproto.TypeSelect:
+		return stepRead, nil
+	}
+	return stepStatement, nil
+}
+
 // run executes a request. With done = false the stream is busy until Complete. mu is held.
 func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []byte, done bool) {
 	b := st.b
-	fail := func(err error) ([]byte, bool) {
-		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
-	}
-	switch req.Type {
-	case iproto.TypeBegin:
-		if err := st.begin(req); err != nil {
-			return fail(err)
-		}
-		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), true
-	case iproto.TypeRollback:
+	step, err := nextStep(req, st.tx != nil, st.expired)
+	switch step {
+	case stepBegin:
+		err = st.begin(req)
+	case stepCommit:
+		return st.commit(req, out)
+	case stepRollback, stepAborted:
 		st.endTx()
 		st.expired = false
-		return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), true
-	case iproto.TypeCommit:
-		return st.commit(req, out)
-	}
-	switch {
-	case st.expired:
-		return fail(errcode.New(errcode.TransactionTimeout))
-	case req.Type == iproto.TypeCall || req.Type == iproto.TypeCall16:
+	case stepCall:
 		if res, done = b.call(st, user, req, out); !done {
 			st.busy = true
 		}
 		return res, done
-	case isAccess(req.SpaceID) && req.Type != iproto.TypeSelect:
-		return fail(errcode.New(errcode.NotImplemented, "a change of users and grants in a stream"))
-	case st.tx != nil:
+	case stepInTx:
 		return st.inTx(req, user, out), true
-	case req.Type == iproto.TypeSelect:
+	case stepRead:
 		r := b.c.engine.NewReader()
 		defer r.Close()
 		return b.selectRows(r, &box.Query{}, user, req, out), true
+	case stepStatement:
+		return st.autocommit(req, user, out)
 	}
-	return st.autocommit(req, user, out)
+	if err != nil {
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+	}
+	return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), true
 }
 
 // inTx runs a statement of an open transaction.
@@ -198,14 +246,6 @@ func (st *stream) autocommit(req *iproto.Request, user *box.User, out []byte) ([
 
 // commit hands the transaction to the data group, where it is compared with what has changed since.
 func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
-	version := st.b.SchemaVersion()
-	if st.expired {
-		st.expired = false
-		return iproto.AppendError(out, req.Sync, version, errcode.New(errcode.TransactionTimeout)), true
-	}
-	if st.tx == nil {
-		return iproto.AppendOK(out, req.Sync, version, nil), true
-	}
 	tx := st.tx
 	st.tx = nil
 	st.stopTimer()
@@ -217,7 +257,7 @@ func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
 }
 
 func (st *stream) submit(w replicaset.Write, out []byte) ([]byte, bool) {
-	err := st.b.c.dataLoop.Submit([]*replicaset.Batch{{Sink: st, Writes: []replicaset.Write{w}}})
+	err := st.b.submit([]*replicaset.Batch{{Sink: st, Writes: []replicaset.Write{w}}})
 	if err != nil {
 		return iproto.AppendError(out, w.Sync, st.b.SchemaVersion(), errcode.Of(err)), true
 	}
@@ -227,9 +267,6 @@ func (st *stream) submit(w replicaset.Write, out []byte) ([]byte, bool) {
 
 // begin opens a transaction with the timeout and isolation that the request names.
 func (st *stream) begin(req *iproto.Request) error {
-	if st.tx != nil {
-		return errcode.New(errcode.ActiveTransaction)
-	}
 	timeout, err := beginOptions(req.Body)
 	if err != nil {
 		return err
