@@ -22,7 +22,11 @@ type importFlags struct {
 	from, snapDir, walDir         string
 	dryRun, replace, skipExisting bool
 	spaces                        []string
+	answer                        time.Duration
 }
+
+// importAnswer is the longest wait for an answer: an index on rows that are there already takes its time.
+const importAnswer = time.Minute
 
 func (a *app) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -33,7 +37,8 @@ func (a *app) importCommand() *cobra.Command {
 			"read and verified before anything is written. What is left out, changed or renumbered is listed.\n\n" +
 			"A space has a name that says so while it is unfinished, and gets its own when it is whole; what an interrupted import\n" +
 			"has left is removed by the next one, which begins anew. Spaces that exist are never touched unless --replace says so.\n" +
-			"This needs the rights of admin. Exit code 1 also if the cluster refused rows: the list says which.",
+			"This needs the rights of admin. Exit code 1 also if the cluster refused rows: the list says which. An answer is\n" +
+			"waited for up to a minute unless --timeout says otherwise.",
 		Example: "  lycosa import --from /var/lib/tarantool/app --peer ./lycosa-data/admin.sock --dry-run\n" +
 			"  lycosa import --from /var/lib/tarantool/app --user admin --password-file ./password",
 		Args: noArgs,
@@ -47,7 +52,13 @@ func (a *app) importCommand() *cobra.Command {
 	flags.BoolVar(&f.replace, "replace", false, "put spaces in the place of those with the same names")
 	flags.BoolVar(&f.skipExisting, "skip-existing", false, "leave spaces as they are whose names exist")
 	flags.StringArrayVar(&f.spaces, "space", nil, "bring over this space only (repeatable)")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.runImport(cmd.Context(), f) }
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		f.answer = f.timeout
+		if !cmd.Flags().Changed("timeout") {
+			f.answer = importAnswer
+		}
+		return a.runImport(cmd.Context(), f)
+	}
 	return cmd
 }
 
@@ -84,7 +95,7 @@ func (a *app) runImport(ctx context.Context, f *importFlags) error {
 	}
 	defer c.Close()
 	show := &progressLine{a: a, terminal: isTerminal(a.Stderr), shown: time.Now()}
-	report, err := importer.Run(ctx, importer.Options{Source: source, Client: c, Timeout: f.timeout, DryRun: f.dryRun,
+	report, err := importer.Run(ctx, importer.Options{Source: source, Client: c, Timeout: f.answer, DryRun: f.dryRun,
 		Replace: f.replace, SkipExisting: f.skipExisting, Spaces: f.spaces, Progress: show.update, Clock: real.Clock{}})
 	show.clear()
 	if perr := a.printReport(report, f.json); perr != nil {

@@ -18,7 +18,11 @@ func (b *builder) grants(ctx context.Context) error {
 		return true
 	})
 	for _, row := range b.final.all(dictionary.SpacePriv) {
-		if fieldAt(row, 4) == nil || fresh[grantKey(row)] == uintAt(row, 4) || builtInGrant(row) {
+		if fieldAt(row, 4) == nil || fresh[grantKey(row)] == uintAt(row, 4) {
+			continue
+		}
+		if builtInGrant(row) {
+			b.note("grant", b.grantName(row), stateLeftOut, "what built-in users and roles may do with built-in things stays as it is here")
 			continue
 		}
 		if err := b.grant(ctx, row); err != nil {
@@ -49,7 +53,7 @@ func (b *builder) grant(ctx context.Context, row []byte) error {
 	if !known {
 		return nil // the user is left out, which is listed
 	}
-	name := fmt.Sprintf("%s on %s %s", b.userName(uint32(uintAt(row, 1))), strAt(row, 2), b.objectName(row))
+	name := b.grantName(row)
 	object, reason := b.object(row)
 	if reason != "" {
 		b.note("grant", name, stateLeftOut, "%s", reason)
@@ -129,8 +133,9 @@ func (b *builder) object(row []byte) (object []byte, reason string) {
 	return value, ""
 }
 
-func (b *builder) userName(id uint32) string {
-	return strAt(b.final.row(dictionary.SpaceUser, uint64(id)), 2)
+// grantName says who may do something with what.
+func (b *builder) grantName(row []byte) string {
+	return fmt.Sprintf("%s on %s %s", strAt(b.final.row(dictionary.SpaceUser, uintAt(row, 1)), 2), strAt(row, 2), b.objectName(row))
 }
 
 // objectName is the name of what a grant is about.

@@ -302,9 +302,7 @@ func (l *loader) settle(ctx context.Context, left int) error {
 	n := len(l.pending) - left
 	for i := range l.pending[:n] {
 		p := &l.pending[i]
-		wait, cancel := context.WithTimeout(ctx, l.t.timeout)
-		reply, err := p.answer.Wait(wait)
-		cancel()
+		reply, err := l.answer(ctx, p.answer)
 		l.bytes -= p.bytes
 		if err == nil {
 			p.count(reply)
@@ -320,6 +318,18 @@ func (l *loader) settle(ctx context.Context, left int) error {
 	}
 	l.pending = l.pending[:copy(l.pending, l.pending[n:])]
 	return nil
+}
+
+// answer waits for one answer, without a clock if it is there.
+func (l *loader) answer(ctx context.Context, f *client.Future) (*iproto.Reply, error) {
+	select {
+	case <-f.Done():
+	default:
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, l.t.timeout)
+		defer cancel()
+	}
+	return f.Wait(ctx)
 }
 
 // count keeps the guess at the number of rows.

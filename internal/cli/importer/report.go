@@ -65,7 +65,11 @@ func (r *Report) Refused() (n uint64) {
 // Print shows the report as tables for people.
 func (r *Report) Print(out io.Writer) error {
 	if r.Snapshot != "" {
-		fmt.Fprintf(out, "from %s and %d logs, written by Tarantool %s\n", r.Snapshot, len(r.Logs), orWord(r.Version, "of an unknown version"))
+		plural := "s"
+		if len(r.Logs) == 1 {
+			plural = ""
+		}
+		fmt.Fprintf(out, "from %s and %d log%s, written by Tarantool %s\n", r.Snapshot, len(r.Logs), plural, orWord(r.Version, "of an unknown version"))
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	if len(r.Spaces) > 0 {
@@ -81,13 +85,9 @@ func (r *Report) Print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	verb := "brought over"
-	if r.DryRun {
-		verb = "would be brought over"
-	}
-	fmt.Fprintf(out, "\n%d users and roles, %d sequences, %d grants %s\n", len(r.Users), len(r.Sequences), r.Grants, verb)
+	fmt.Fprintf(out, "\nusers and roles: %d, sequences: %d, grants: %d\n", len(r.Users), len(r.Sequences), r.Grants)
 	if len(r.Notes) > 0 {
-		fmt.Fprintln(w, "\nkind\tname\t\twhy\trows")
+		fmt.Fprintln(w, "\nkind\tname\twhat\twhy\trows")
 	}
 	for _, n := range r.Notes {
 		rows := ""

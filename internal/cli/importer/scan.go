@@ -124,7 +124,9 @@ func (sc *scanner) logs(ctx context.Context) error {
 		s.Logs = append(s.Logs, path)
 		sc.ended(path, &t, i == len(files)-1)
 	}
-	if len(s.logs) == 0 {
+	if s.ownLogs {
+		sc.note("file", "*"+ownLogSuffix, stateLeftOut, "logs of Lycosa are not read: only the snapshot is imported, so write a checkpoint first")
+	} else if len(s.logs) == 0 {
 		sc.note("file", "*.xlog", "missing", "there is no log: only the snapshot is imported")
 	}
 	return nil

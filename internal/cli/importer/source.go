@@ -24,6 +24,8 @@ import (
 const (
 	snapSuffix = ".snap"
 	logSuffix  = ".xlog"
+	// ownLogSuffix is that of the logs in a data directory of Lycosa, whose snapshots are like Tarantool's.
+	ownLogSuffix = ".rlog"
 )
 
 // Source is the files of a stopped Tarantool. It holds the lock of the directory of the logs, which a running Tarantool
@@ -34,6 +36,7 @@ type Source struct {
 	// snapshots are the paths of all snapshots, newest first. logs are the logs in order.
 	snapshots []string
 	logs      []string
+	ownLogs   bool
 	// Snapshot is the path of the snapshot that is used, Logs the paths of the logs that are read after it.
 	Snapshot string
 	Logs     []string
@@ -73,6 +76,11 @@ func Open(fsys sys.FS, snapDir, walDir string) (*Source, error) {
 	var err error
 	if s.snapshots, err = list(fsys, snapDir, snapSuffix); err == nil {
 		s.logs, err = list(fsys, walDir, logSuffix)
+	}
+	if err == nil {
+		var own []string
+		own, err = list(fsys, walDir, ownLogSuffix)
+		s.ownLogs = len(own) > 0
 	}
 	if err == nil && len(s.snapshots) == 0 {
 		err = errcode.New(errcode.MissingSnapshot, snapSuffix, snapDir)
