@@ -115,8 +115,22 @@ func TestTemporaryAndLocalSpaces(t *testing.T) {
 		table{t, c, 600}.insert(list{1})
 	}
 	table{t, c, 601}.insert(list{9})
+	_, log, _ := run(t, "inspect", newestLog(t, p))
+	if !strings.Contains(log, `"local":[{"index":`) || !strings.Contains(log, `"space":601,"tuple":[9]`) {
+		t.Errorf("inspect does not show the row of the local space: %s", tail(log, 2000))
+	}
 	goesOn(t, p, c)
 	p.stop()
+}
+
+// newestLog is the last segment of the data group's log.
+func newestLog(t *testing.T, p *proc) string {
+	t.Helper()
+	found, err := filepath.Glob(p.dir + "/data/*.rlog")
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no log: %v", err)
+	}
+	return found[len(found)-1]
 }
 
 // goesOn starts the real server from a snapshot: it has the local rows, and the same vector clock.

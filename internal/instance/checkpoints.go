@@ -115,8 +115,9 @@ func (i *Instance) compactData(c *core) error {
 		return err
 	}
 	index, err := checkpoint.IndexOf(i.fs, dir, oldest)
-	if err != nil {
-		return err // the log stays whole until a newer snapshot takes the place of this one
+	if err != nil { // the log stays whole until a newer snapshot takes the place of this one
+		i.log.Warn("the log was not shortened: the older snapshot can not be read", "error", err)
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
