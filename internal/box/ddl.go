@@ -32,6 +32,10 @@ func (e *Engine) prepareDDL(sp *Space, before, after []byte) (func(), error) {
 		return e.prepareIndex(before, after)
 	case dictionary.SpaceTruncate:
 		return e.prepareTruncate(after)
+	case dictionary.SpaceCKConstraint:
+		return e.prepareCheck(before, after)
+	case dictionary.SpaceFKConstraint:
+		return e.prepareForeignKey(before, after)
 	default:
 		return e.prepareSequenceRow(sp, before, after)
 	}
@@ -102,6 +106,12 @@ func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 	if e.hasTruncateRow(sp.ID) {
 		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has truncate record")
 	}
+	if len(sp.foreignKeys) > 0 {
+		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has foreign key constraints")
+	}
+	if len(sp.checks) > 0 {
+		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has check constraints")
+	}
 	return func() { e.schema = e.schema.without(sp.ID) }, nil
 }
 
@@ -123,12 +133,16 @@ func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "replication group is immutable")
 	}
 	sp := def.space()
-	sp.Indexes, sp.auto = old.Indexes, old.auto
+	sp.Indexes, sp.auto, sp.foreignKeys = old.Indexes, old.auto, old.foreignKeys
 	if err := sp.compile(); err != nil {
 		return nil, err
 	}
 	if pk := old.primary(); def.Temporary != old.Temporary && pk != nil && pk.state.cur.Count > 0 {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
+	}
+	var err error
+	if sp.checks, err = compiledChecks(old.checks, sp); err != nil {
+		return nil, err
 	}
 	if sp.Format.Admits(old.Format) {
 		return func() { e.schema = e.schema.with(sp) }, nil
@@ -180,6 +194,9 @@ func (e *Engine) prepareIndex(before, after []byte) (func(), error) {
 	if before != nil {
 		return e.prepareAlterIndex(sp, def)
 	}
+	if err := def.checkIndexName(sp); err != nil {
+		return nil, err
+	}
 	return e.prepareRebuild(sp, def)
 }
 
@@ -190,6 +207,9 @@ func (e *Engine) prepareDropIndex(sp *Space, id uint32) (func(), error) {
 	}
 	if id == 0 && sp.auto != nil {
 		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not drop primary key while space sequence exists")
+	}
+	if e.schema.referenced(sp, id) {
+		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not drop a referenced index")
 	}
 	n := sp.copy()
 	n.Indexes = indexListWithout(sp.Indexes, id)
@@ -211,7 +231,14 @@ func (e *Engine) freeIndex(ix *Index, tuples bool) {
 // prepareAlterIndex renames in place; every other change builds the index anew.
 func (e *Engine) prepareAlterIndex(sp *Space, def IndexDef) (func(), error) {
 	old := sp.Index(def.ID)
-	if old.Type == def.Type && old.Unique == def.Unique && sameParts(old.Def.Parts(), def.Parts) {
+	renames := old.Type == def.Type && old.Unique == def.Unique && sameParts(old.Def.Parts(), def.Parts)
+	if !renames && e.schema.referenced(sp, def.ID) {
+		return nil, errcode.New(errcode.AlterSpace, sp.Name, "can not alter a referenced index")
+	}
+	if err := def.checkIndexName(sp); err != nil {
+		return nil, err
+	}
+	if renames {
 		n, ix := sp.copy(), *old
 		ix.Name = def.Name
 		n.Indexes = indexList(sp.Indexes, &ix)

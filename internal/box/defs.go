@@ -208,6 +208,9 @@ func (d *SpaceDef) parseFormat(b []byte, code errcode.Code) error {
 	if d.FieldCount != 0 && len(fields) > int(d.FieldCount) {
 		return errcode.New(code, d.Name, "exact_field_count must be either 0 or >= formatted field count")
 	}
+	if err := checkDefaults(b); err != nil {
+		return err
+	}
 	d.Fields = fields
 	return nil
 }
@@ -225,5 +228,6 @@ func (d *SpaceDef) checkNames() error {
 
 func isDictionary(id uint32) bool {
 	return id == dictionary.SpaceSpace || id == dictionary.SpaceIndex || id == dictionary.SpaceTruncate ||
+		id == dictionary.SpaceCKConstraint || id == dictionary.SpaceFKConstraint ||
 		isSequenceSpace(id)
 }

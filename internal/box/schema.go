@@ -78,6 +78,9 @@ type Space struct {
 	virtual Virtual
 	// auto binds the primary key to a sequence, if not nil.
 	auto *autoIncrement
+	// checks are the check constraints, nil for none, foreignKeys those by which the space refers to others.
+	checks      []*check
+	foreignKeys []*foreignKey
 }
 
 // Index returns the index with the given id, or nil.

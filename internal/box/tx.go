@@ -345,6 +345,11 @@ func (t *Tx) change(sp *Space, old, tup []byte) ([]byte, error) {
 			}
 		}
 	}
+	if tup != nil && len(sp.checks) > 0 {
+		if err := sp.fulfils(tup); err != nil {
+			return nil, err
+		}
+	}
 	if err := t.hold(len(tup) + markBytes*len(sp.Indexes)); err != nil {
 		return nil, err
 	}

@@ -142,6 +142,11 @@ func (e *Engine) replaceOnly(sp *Space, st *indexState, tup []byte) ([]byte, err
 	if err := e.checkQuota(sp, tup); err != nil {
 		return nil, err
 	}
+	if len(sp.checks) > 0 {
+		if err := sp.fulfils(tup); err != nil {
+			return nil, err
+		}
+	}
 	e.log(sp, nil, tup)
 	e.touch(st)
 	ref := must(e.arena.AllocTuple(tup))
@@ -283,6 +288,11 @@ func (e *Engine) change(sp *Space, old memory.Ref, tup []byte) ([]byte, error) {
 	}
 	if err := e.checkQuota(sp, tup); err != nil {
 		return nil, err
+	}
+	if tup != nil && len(sp.checks) > 0 {
+		if err := sp.fulfils(tup); err != nil {
+			return nil, err
+		}
 	}
 	var before []byte
 	if old != 0 {

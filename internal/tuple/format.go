@@ -129,6 +129,9 @@ func (r *rule) agree(p Part, declared bool) error {
 // contains reports whether every value of type b is one of type a.
 func contains(a, b FieldType) bool { return a.mask()&b.mask() == b.mask() }
 
+// Contains reports whether every value of type other is one of type t.
+func (t FieldType) Contains(other FieldType) bool { return contains(t, other) }
+
 // Fields returns a copy of the declared fields.
 func (f *Format) Fields() []Field { return append([]Field(nil), f.fields...) }
 

@@ -15,10 +15,19 @@ import (
 // definitionsFile has rows of the dictionary with what becomes of them, for the engine's own test.
 const definitionsFile = "../../internal/box/testdata/definitions.txt"
 
+// constraintsFile has rows of _ck_constraint and _fk_constraint, and rows that they concern.
+const constraintsFile = "../../internal/box/testdata/constraints.txt"
+
 // TestDefinitions sends the same rows to the real server: it answers as the file says. Where it does not and we know why,
 // the line before the row tells its answer: "# 2.6: …".
-func TestDefinitions(t *testing.T) {
-	text, err := os.ReadFile(definitionsFile)
+func TestDefinitions(t *testing.T) { replayScript(t, definitionsFile) }
+
+// TestConstraints is TestDefinitions for constraints.
+func TestConstraints(t *testing.T) { replayScript(t, constraintsFile) }
+
+func replayScript(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +94,10 @@ func command(ctx context.Context, t *testing.T, c *client.Client, line string) s
 		m.add(iproto.KeyIndexID, packJSON(words[2]))
 		m.add(iproto.KeyKey, packJSON(words[3]))
 		m.add(iproto.KeyTuple, packJSON(words[4]))
+	case "upsert":
+		kind = iproto.TypeUpsert
+		m.add(iproto.KeyTuple, packJSON(words[2]))
+		m.add(iproto.KeyOps, packJSON(words[3]))
 	case "delete":
 		kind = iproto.TypeDelete
 		m.add(iproto.KeyIndexID, packJSON(words[2]))
@@ -124,6 +137,8 @@ func splitWords(line string) []string {
 			continue
 		}
 		switch c := line[i]; {
+		case quoted && c == '\\':
+			i++
 		case c == '"':
 			quoted = !quoted
 		case quoted:
