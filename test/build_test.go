@@ -165,3 +165,53 @@ func writeDuring(t *testing.T, p *proc, done *client.Future) (written int) {
 	t.Logf("%d writes answered during the build", before)
 	return written
 }
+
+// TestStreamDDL: a space, its indexes and its rows are made in one transaction; rolled back there is nothing of it.
+func TestStreamDDL(t *testing.T) {
+	t.Parallel()
+	p := startInstance(t, options{})
+	p.online()
+	c := p.admin()
+	v := conversation{t, c, 1}
+	insert := func(space uint32, row list) int {
+		_, code := v.do(iproto.TypeInsert, func(dst []byte, sync uint64) []byte {
+			return iproto.AppendInsert(dst, iproto.TypeInsert, sync, space, pack(row))
+		})
+		return code
+	}
+	expect := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Fatalf("%s: %d, want %d", what, got, want)
+		}
+	}
+	for _, keep := range []bool{false, true} {
+		expect("begin", v.begin(0), 0)
+		expect("space", insert(spaceSpace, list{builtSpace, 1, "made", "memtx", 0, dict{}, list{}}), 0)
+		expect("key", insert(spaceIndex, list{builtSpace, 0, "pk", "tree", dict{}, list{list{0, "unsigned"}}}), 0)
+		expect("index", insert(spaceIndex, list{builtSpace, 1, "second", "tree", dict{}, list{list{1, "string"}}}), 0)
+		expect("row", insert(builtSpace, list{1, "a"}), 0)
+		expect("duplicate", insert(builtSpace, list{2, "a"}), int(errcode.TupleFound))
+		expect("index over rows", insert(spaceIndex, list{builtSpace, 2, "late", "tree", dict{}, list{list{1, "string"}}}),
+			int(errcode.MultistatementTransaction))
+		if _, code := countBuilt(t, c, 0); code != int(errcode.NoSuchSpace) {
+			t.Fatalf("another request sees the space: %d", code)
+		}
+		if keep {
+			expect("commit", v.commit(), 0)
+		} else {
+			expect("rollback", v.rollback(), 0)
+			if _, code := countBuilt(t, c, 0); code != int(errcode.NoSuchSpace) {
+				t.Fatalf("after the rollback: %d", code)
+			}
+		}
+	}
+	p.stop()
+	p = p.again()
+	p.online()
+	for index := range uint32(2) {
+		if n, code := countBuilt(t, p.admin(), index); n != 1 || code != 0 {
+			t.Errorf("index %d: %d rows, error %d", index, n, code)
+		}
+	}
+}

@@ -135,6 +135,9 @@ func (e *Engine) rework(before, after *Space, fresh []*Index, name string) (*Bui
 		return b, nil
 	}
 	b := &Build{before: before, after: after, fresh: fresh, index: name}
+	if e.tx != nil {
+		return e.tx.rework(b)
+	}
 	work := e.builds.slice
 	if e.force { // committed already: it is done at once
 		work = math.MaxInt
@@ -155,6 +158,10 @@ func (e *Engine) rework(before, after *Space, fresh []*Index, name string) (*Bui
 // attach makes the new indexes part of the open version; those that they replace are freed.
 func (e *Engine) attach(b *Build) {
 	b.attached = true
+	e.schema = e.schema.with(b.after)
+	if e.tx != nil {
+		return
+	}
 	for _, ix := range b.fresh {
 		if old := b.before.Index(ix.ID); old != nil {
 			e.freeIndex(old, false)
@@ -164,7 +171,6 @@ func (e *Engine) attach(b *Build) {
 	if len(b.fresh) > 0 {
 		e.builds.attached = append(e.builds.attached, attachedBuild{e.version, b})
 	}
-	e.schema = e.schema.with(b.after)
 }
 
 // Continue does one more slice of a build in the open version. The error is the build itself as long as there is more to

@@ -103,7 +103,9 @@ func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 	if e.isSystem(sp.ID) {
 		return nil, errcode.New(errcode.DropSpace, sp.Name, "it is a system space")
 	}
-	if e.hasTruncateRow(sp.ID) {
+	if truncated, err := e.hasTruncateRow(sp.ID); err != nil {
+		return nil, err
+	} else if truncated {
 		return nil, errcode.New(errcode.DropSpace, sp.Name, "the space has truncate record")
 	}
 	if len(sp.foreignKeys) > 0 {
@@ -116,9 +118,14 @@ func (e *Engine) prepareDropSpace(before []byte) (func(), error) {
 }
 
 // hasTruncateRow tells whether _truncate has a row of the space, which keeps the space from being dropped.
-func (e *Engine) hasTruncateRow(id uint32) bool {
-	ix := e.schema.Space(dictionary.SpaceTruncate).primary()
-	return ix.state.store.Get(ix.state.cur, msgpack.AppendUint(nil, uint64(id)), 1) != 0
+func (e *Engine) hasTruncateRow(id uint32) (bool, error) {
+	sp := e.schema.Space(dictionary.SpaceTruncate)
+	ix, key := sp.primary(), msgpack.AppendUint(nil, uint64(id))
+	if e.tx != nil {
+		row, err := e.tx.find(sp, ix, key, 1)
+		return row != nil, err
+	}
+	return ix.state.store.Get(ix.state.cur, key, 1) != 0, nil
 }
 
 func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
@@ -137,8 +144,12 @@ func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
 	if err := sp.compile(); err != nil {
 		return nil, err
 	}
-	if pk := old.primary(); def.Temporary != old.Temporary && pk != nil && pk.state.cur.Count > 0 {
-		return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
+	if def.Temporary != old.Temporary {
+		if some, err := e.hasRows(old); err != nil {
+			return nil, err
+		} else if some {
+			return nil, errcode.New(errcode.AlterSpace, old.Name, "can not switch temporary flag on a non-empty space")
+		}
 	}
 	var err error
 	if sp.checks, err = compiledChecks(old.checks, sp); err != nil {
@@ -223,6 +234,9 @@ func (e *Engine) prepareDropIndex(sp *Space, id uint32) (func(), error) {
 }
 
 func (e *Engine) freeIndex(ix *Index, tuples bool) {
+	if e.tx != nil {
+		return
+	}
 	e.touch(ix.state)
 	ix.state.store.Free(ix.state.cur, e.version, tuples)
 	ix.state.cur = index.Root{}

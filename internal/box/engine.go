@@ -59,6 +59,9 @@ type Engine struct {
 	placed *indexState
 	ahead  ahead
 	builds builds
+	// tx, if not nil, makes this the engine of a transaction's own schema, in which changes of the dictionary are checked
+	// and nothing is stored: see Tx.define.
+	tx *Tx
 
 	schemas atomic.Pointer[schemaVersion]
 }
@@ -102,6 +105,7 @@ func (e *Engine) Begin(version uint64) {
 	e.arena.Begin(version)
 	e.entry, e.local, e.localEnds = e.entry[:0], e.local[:0], e.localEnds[:0]
 	e.rows = 0
+	e.placed = nil
 }
 
 // Seal closes the open version and returns its after-images for the log, nil if nothing changed. The bytes are valid until

@@ -126,11 +126,17 @@ type scripted struct {
 	r       *Reader
 	version uint64
 	open    bool
+	// tx is open between "tx begin" and "tx commit" or "tx rollback"; what begins with "tx" runs in it.
+	tx   *Tx
+	inTx bool
 	log     func(entry []byte) // of each version that a single statement made; may be nil
 }
 
 func (s *scripted) run(line string) string {
 	words := splitWords(line)
+	if words[0] == "tx" {
+		return s.transaction(strings.TrimPrefix(line, "tx "))
+	}
 	id := func(i int) uint32 {
 		n, err := strconv.Atoi(words[i])
 		if err != nil {
@@ -176,7 +182,39 @@ func (s *scripted) run(line string) string {
 	return "ok\n"
 }
 
+// transaction begins and ends a transaction, or runs a command in it.
+func (s *scripted) transaction(line string) string {
+	switch line {
+	case "begin":
+		s.tx = s.e.BeginTx()
+		return "ok\n"
+	case "rollback":
+		s.tx.Close()
+		return "ok\n"
+	case "commit":
+		defer s.tx.Close()
+		s.version++
+		s.e.Begin(s.version)
+		err := s.e.CommitTx(s.tx)
+		entry := s.e.Seal()
+		if s.log != nil && entry != nil {
+			s.log(entry)
+		}
+		s.e.Publish(s.version)
+		if err != nil {
+			return render(err)
+		}
+		return "ok\n"
+	}
+	s.inTx = true
+	defer func() { s.inTx = false }()
+	return s.run(line)
+}
+
 func (s *scripted) statement(st *Statement) string {
+	if s.inTx {
+		return s.outcome(s.tx.Execute(st))
+	}
 	if !s.open {
 		s.version++
 		s.e.Begin(s.version)
@@ -188,7 +226,10 @@ func (s *scripted) statement(st *Statement) string {
 			s.e.Publish(s.version)
 		}()
 	}
-	tup, err := s.e.Execute(st)
+	return s.outcome(s.e.Execute(st))
+}
+
+func (s *scripted) outcome(tup []byte, err error) string {
 	if err != nil {
 		return render(err)
 	}
@@ -199,7 +240,11 @@ func (s *scripted) statement(st *Statement) string {
 }
 
 func (s *scripted) query(q *Query) string {
-	out, n, err := s.r.Select(q, nil)
+	read := s.r.Select
+	if s.inTx {
+		read = s.tx.Select
+	}
+	out, n, err := read(q, nil)
 	if err != nil {
 		return render(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"github.com/lycosadb/lycosa/internal/access"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/box/index"
 	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -26,9 +27,11 @@ type Tx struct {
 	e       *Engine
 	slot    *memory.Slot
 	version uint64
-	schema  *Schema
-	spaces  map[uint32]*txSpace
-	marks   map[uint32][]mark
+	// base is the schema of the version, schema that with the transaction's own changes, which are ddl.
+	base, schema *Schema
+	ddl          []ddlStep
+	spaces       map[uint32]*txSpace
+	marks        map[uint32][]mark
 	// sequences are the values of those that the transaction has moved.
 	sequences map[uint32]sequenceValue
 	// held is what the transaction keeps, in bytes.
@@ -73,7 +76,8 @@ type bound struct {
 func (e *Engine) BeginTx() *Tx {
 	slot := e.epochs.Register()
 	version := slot.Enter()
-	return &Tx{e: e, slot: slot, version: version, schema: e.schemaAt(version),
+	schema := e.schemaAt(version)
+	return &Tx{e: e, slot: slot, version: version, base: schema, schema: schema,
 		spaces: map[uint32]*txSpace{}, marks: map[uint32][]mark{}}
 }
 
@@ -231,13 +235,17 @@ func (t *Tx) writable(s *Statement) (*Space, error) {
 	if sp == nil {
 		return nil, errcode.New(errcode.NoSuchSpace, strconv.FormatUint(uint64(s.SpaceID), 10))
 	}
-	if err := s.User.check(access.Write, sp); err != nil {
+	guarded := sp
+	if sp.ID == dictionary.SpaceTruncate {
+		guarded = t.scratchEngine().guarded(sp, s)
+	}
+	if err := s.User.check(access.Write, guarded); err != nil {
 		return nil, err
 	}
 	switch {
 	case sp.IsView():
 		return nil, errcode.New(errcode.ViewIsRO, sp.Name)
-	case sp.ID < firstUserSpace:
+	case sp.ID < firstUserSpace && !isDictionary(sp.ID) && !plainSystemSpace(sp.ID) || sp.IsVirtual():
 		return nil, errcode.New(errcode.MultistatementTransaction, "a change of space '"+sp.Name+"'")
 	case sp.primary() == nil:
 		return nil, errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
@@ -353,6 +361,10 @@ func (t *Tx) change(sp *Space, old, tup []byte) ([]byte, error) {
 	if err := t.hold(len(tup) + markBytes*len(sp.Indexes)); err != nil {
 		return nil, err
 	}
+	effect, err := t.define(sp, old, tup)
+	if err != nil {
+		return nil, err
+	}
 	ts := t.touched(sp)
 	if old != nil {
 		if !has(ts.own[0], old) {
@@ -373,8 +385,14 @@ func (t *Tx) change(sp *Space, old, tup []byte) ([]byte, error) {
 			t.followRow(sp, tup)
 		}
 	}
+	if effect != nil {
+		effect()
+	}
 	return tup, nil
 }
+
+// Schema is the dictionary as the transaction sees it, with its own changes.
+func (t *Tx) Schema() *Schema { return t.schema }
 
 // CommitTx makes the writes of a transaction part of the open version, or fails with error 97 because something that it
 // has read was changed meanwhile, or with error 2. Either way nothing is left half done; the caller closes it.
@@ -383,7 +401,27 @@ func (e *Engine) CommitTx(t *Tx) error {
 	if len(t.spaces) > 0 && e.conflicts(t) {
 		return errcode.New(errcode.TransactionConflict)
 	}
-	need := uint64(0)
+	if err := e.checkDDL(t); err != nil {
+		return err
+	}
+	if need := e.needOf(t); need > 0 && !e.arena.Room(need) {
+		return errcode.New(errcode.MemoryIssue, need, "slab allocator", "memtx_tuple")
+	}
+	e.placed = nil
+	e.commitDDL(t)
+	for id, ts := range t.spaces {
+		if !isDictionary(id) {
+			e.commitSpace(ts)
+		}
+	}
+	return nil
+}
+
+// needOf is the memory that a transaction's commit may take.
+func (e *Engine) needOf(t *Tx) (need uint64) {
+	for _, step := range t.ddl {
+		need += e.arena.TupleBytes(len(step.after)) + uint64(pageReserve*len(e.schema.Space(step.space).Indexes))
+	}
 	for _, ts := range t.spaces {
 		trees := e.indexesOf(ts.space)
 		ts.own[0].Scan(func(i item) bool {
@@ -391,13 +429,7 @@ func (e *Engine) CommitTx(t *Tx) error {
 			return true
 		})
 	}
-	if need > 0 && !e.arena.Room(need) {
-		return errcode.New(errcode.MemoryIssue, need, "slab allocator", "memtx_tuple")
-	}
-	for _, ts := range t.spaces {
-		e.commitSpace(ts)
-	}
-	return nil
+	return need
 }
 
 // commitSpace removes first and then puts: unique keys may have changed hands.
@@ -421,7 +453,7 @@ func (e *Engine) commitSpace(ts *txSpace) {
 // conflicts tells whether anything that the transaction has read was changed after its version.
 func (e *Engine) conflicts(t *Tx) bool {
 	for id := range t.marks {
-		if e.schema.Space(id) != t.schema.Space(id) {
+		if e.schema.Space(id) != t.base.Space(id) {
 			return true
 		}
 	}

@@ -48,10 +48,8 @@ func (t *Tx) selectView(p *plan, q *Query, s *sink) ([]byte, int, error) {
 		selectVirtual(p, rows.virtual, s)
 		return s.out, s.count, nil
 	}
-	ix.state.store.Seek(&t.cur, ix.state.rootAt(t.version), treeIterator(p), p.key, p.parts)
-	for ref, ok := t.cur.Next(); ok && s.add(t.e.arena.Tuple(ref)); ref, ok = t.cur.Next() {
-		continue
-	}
+	p.space = rows
+	t.scan(p, s)
 	return s.out, s.count, nil
 }
 

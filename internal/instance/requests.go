@@ -131,8 +131,8 @@ func (b *backend) session(s *server.Session) *session {
 // Execute runs a request of a client.
 func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
 	ss := b.session(s)
-	if req.Has&named != 0 {
-		if err := b.resolve(req); err != nil {
+	if req.Has&named != 0 && req.StreamID == 0 {
+		if err := b.resolve(req, b.c.engine.PublishedSchema()); err != nil {
 			return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
 		}
 	}
@@ -254,9 +254,8 @@ const (
 	paged = iproto.HasFetchPosition | iproto.HasAfterPosition | iproto.HasAfterTuple
 )
 
-// resolve puts ids into a request that names its space or its index.
-func (b *backend) resolve(req *iproto.Request) (err error) {
-	schema := b.c.engine.PublishedSchema()
+// resolve puts ids into a request that names its space or its index, as they are in a schema.
+func (b *backend) resolve(req *iproto.Request, schema *box.Schema) (err error) {
 	if req.Has.Has(iproto.KeySpaceName) {
 		if req.SpaceID, err = b.names.Space(schema, req.SpaceName); err != nil {
 			return err

@@ -191,6 +191,9 @@ func nextStep(req *iproto.Request, open, expired bool) (streamStep, error) {
 // run executes a request. With done = false the stream is busy until Complete. mu is held.
 func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []byte, done bool) {
 	b := st.b
+	if err := st.resolve(req); err != nil {
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+	}
 	step, err := nextStep(req, st.tx != nil, st.expired)
 	switch step {
 	case stepBegin:
@@ -218,6 +221,17 @@ func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []by
 		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
 	}
 	return iproto.AppendOK(out, req.Sync, b.SchemaVersion(), nil), true
+}
+
+// resolve puts ids into a request that names its space or its index, as the transaction sees them if there is one.
+func (st *stream) resolve(req *iproto.Request) error {
+	switch {
+	case req.Has&named == 0:
+		return nil
+	case st.tx != nil:
+		return st.b.resolve(req, st.tx.Schema())
+	}
+	return st.b.resolve(req, st.b.c.engine.PublishedSchema())
 }
 
 // inTx runs a statement of an open transaction.
