@@ -9,8 +9,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
 FUZZTIME ?= 20000x
 SIMSEEDS ?= 500
+SOAKSEEDS ?= 100000
+SOAKFUZZ ?= 5m
 
-.PHONY: help build demo test deps lint unit sim fuzz blackbox generate bench-boot bench-tarantool clean
+.PHONY: help build demo test deps lint unit sim planted soak fuzz blackbox generate bench-boot bench-tarantool clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -21,7 +23,7 @@ build: ## build the static binary bin/lycosa
 demo: build ## build and run one instance in ./lycosa-demo
 	exec bin/lycosa demo
 
-test: deps lint unit sim fuzz blackbox ## every check
+test: deps lint unit sim planted fuzz blackbox ## every check
 
 deps: ## install what the tests need from Debian and npm, and the linters
 	./tools/install-test-deps
@@ -36,6 +38,17 @@ unit: ## unit tests with the race detector, and the rules of the house
 
 sim: ## simulated raft groups under faults: $(SIMSEEDS) seeds
 	$(GO) test -count=1 -timeout 15m ./internal/sim -run TestSeeds -sim.seeds $(SIMSEEDS)
+
+planted: ## three planted bugs, others each day, that the tests have to find
+	$(GO) run ./test/planted -rotate 3
+
+soak: ## what takes an hour or more: $(SOAKSEEDS) simulated seeds in two processes, all planted bugs, fuzzing for $(SOAKFUZZ) each
+	$(GO) test -c -o bin/sim.test ./internal/sim
+	half=$$(( $(SOAKSEEDS) / 2 )); \
+	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seeds $$half & \
+	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seed $$half -sim.seeds $$half && wait $$!
+	$(GO) run ./test/planted
+	./tools/fuzz-all $(SOAKFUZZ)
 
 fuzz: ## every fuzz target for $(FUZZTIME) each
 	./tools/fuzz-all $(FUZZTIME)

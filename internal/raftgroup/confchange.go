@@ -90,6 +90,44 @@ func (g *Group) handOver() {
 	g.rn.TransferLeader(best)
 }
 
+// A replica that is no voter any more may still be needed by one that does not know: a leader crashes and forgets that the
+// change which removed the other is committed, and the other's log is longer than its own. The removed one gives it no
+// vote, and cannot be elected itself. So it answers by telling what is committed: that is true for ever, and whoever has
+// the entry can act on it.
+
+// hintType is a type that the library sends to nobody.
+const hintType = pb.MsgForgetLeader
+
+// hint answers a request for a vote if this replica is no voter.
+func (g *Group) hint(m *pb.Message) {
+	if _, voter := g.voters.IDs()[g.cfg.ID]; voter {
+		return
+	}
+	index := min(g.committed, m.GetIndex())
+	if term, err := g.st.Term(index); err == nil && index > 0 {
+		g.dirty = true
+		g.send(&pb.Message{
+			Type: hintType.Enum(), From: new(g.cfg.ID), To: m.From, Index: new(index), LogTerm: new(term),
+		})
+	}
+}
+
+// hinted commits what another replica knows to be committed, if it is in the log. For the library this is an append without
+// entries, of a leader that is forgotten at once.
+func (g *Group) hinted(m *pb.Message) error {
+	if g.role == RoleLeader || m.GetIndex() <= g.committed {
+		return nil
+	}
+	g.dirty = true
+	if err := g.rn.Step(&pb.Message{
+		Type: pb.MsgApp.Enum(), From: m.From, To: m.To, Term: new(g.rn.BasicStatus().GetTerm()),
+		Index: m.Index, LogTerm: m.LogTerm, Commit: m.Index,
+	}); err != nil {
+		return err
+	}
+	return g.rn.ForgetLeader()
+}
+
 func changeType(op ChangeOp) pb.ConfChangeType {
 	switch op {
 	case AddLearner:

@@ -236,7 +236,10 @@ func (g *Group) Step(now time.Duration, m Message) error {
 		return fmt.Errorf("raftgroup: message for replica %d came to %d", m.m.GetTo(), g.cfg.ID)
 	}
 	switch m.m.GetType() {
+	case hintType:
+		return g.hinted(m.m)
 	case pb.MsgVote, pb.MsgPreVote:
+		g.hint(m.m)
 		if !g.mayVote(m.m) {
 			return nil
 		}
@@ -256,7 +259,8 @@ func (g *Group) Step(now time.Duration, m Message) error {
 		if len(m.m.GetEntries()) != 1 {
 			return fmt.Errorf("raftgroup: %s with %d entries", m.Kind(), len(m.m.GetEntries()))
 		}
-		if g.role == RoleLeader && !g.leading {
+		// A request is answered by a leader that has taken over, and not passed on a second time.
+		if m.m.GetType() == pb.MsgReadIndex && !g.leading {
 			return nil
 		}
 	case pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp:

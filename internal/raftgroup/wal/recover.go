@@ -376,6 +376,11 @@ func (l *Log) checkTail(s *scan, w *window, name string, last bool) error {
 			bad.Reason = fmt.Sprintf("a record is damaged, a valid one follows at offset %d", off)
 			return bad
 		}
+		// Where every entry was synced before it counted, what this record says of lost ones it says of its own, or of such
+		// as were written with it: committed by others perhaps, but not by this replica's word.
+		if l.opts.Sync == SyncFsync {
+			h.commit = min(h.commit, l.ix.last)
+		}
 		s.commit = max(s.commit, h.commit)
 	}
 	s.torn = end - s.off
