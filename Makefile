@@ -42,12 +42,14 @@ sim: ## simulated raft groups under faults: $(SIMSEEDS) seeds
 planted: ## three planted bugs, others each day, that the tests have to find
 	$(GO) run ./test/planted -rotate 3
 
-soak: ## what takes an hour or more: $(SOAKSEEDS) simulated seeds in two processes, all planted bugs, fuzzing for $(SOAKFUZZ) each
+soak: build ## an hour or more: $(SOAKSEEDS) simulated seeds, all planted bugs, 1,000 kills, fuzzing for $(SOAKFUZZ) a target
 	$(GO) test -c -o bin/sim.test ./internal/sim
 	half=$$(( $(SOAKSEEDS) / 2 )); \
-	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seeds $$half & \
-	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seed $$half -sim.seeds $$half && wait $$!
+	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seeds $$half & first=$$!; \
+	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seed $$half -sim.seeds $$half; second=$$?; \
+	wait $$first && exit $$second
 	$(GO) run ./test/planted
+	$(GO) test -count=1 -timeout 0 ./test -run TestKillsAtRandom -crash-kills 1000
 	./tools/fuzz-all $(SOAKFUZZ)
 
 fuzz: ## every fuzz target for $(FUZZTIME) each

@@ -259,6 +259,29 @@ func TestChangesThatLeaveNoVoter(t *testing.T) {
 	}
 }
 
+// TestLeaderThatIsLeftOutHandsOver: while the configuration is joint, and without leaving it first.
+func TestLeaderThatIsLeftOutHandsOver(t *testing.T) {
+	g := leader(t, trio)
+	if err := g.ProposeConfChange([]raftgroup.Change{{Op: raftgroup.Remove, ID: 1}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	settleGroup(g)
+	for _, id := range []uint64{2, 3} {
+		if err := g.Step(20*time.Second, message(t, &pb.Message{
+			Type: pb.MsgAppResp.Enum(), From: new(id), To: new(uint64(1)), Term: new(uint64(2)), Index: new(uint64(3)),
+		})); err != nil {
+			t.Fatal(err)
+		}
+		_, _, sent := settleSending(g)
+		for _, m := range sent {
+			if m.Kind() == "MsgTimeoutNow" && g.Status().Joint && g.LastIndex() == 3 && !g.Leading() {
+				return
+			}
+		}
+	}
+	t.Errorf("it does not hand over: %+v", g.Status())
+}
+
 // TestSnapshotFromALeader: it takes the place of the log, and entries go on after it.
 func TestSnapshotFromALeader(t *testing.T) {
 	g := newGroup(t, raftgroup.Config{ID: 3, Position: trio})

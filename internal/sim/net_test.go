@@ -21,6 +21,8 @@ type letter struct {
 	from, to uint64
 	life     int
 	snapshot *snapshot
+	// taken: the receiver has stepped it.
+	taken bool
 }
 
 func newNetwork(w *world) network { return network{w: w, cut: map[link]bool{}} }
@@ -35,12 +37,12 @@ func (n *network) send(p *peer, m raftgroup.Message) {
 	l := &letter{raw: raw, from: p.id, to: m.To(), life: p.life}
 	if pos, ok := m.Snapshot(); ok {
 		if l.snapshot = p.snapshotAt(pos.Index); l.snapshot == nil {
-			n.report(l, false)
+			n.report(l)
 			return
 		}
 	}
 	if w.chance(w.opt.loss) || n.cut[link{l.from, l.to}] {
-		n.report(l, false)
+		n.report(l)
 		return
 	}
 	w.after(n.delay(), func() { n.deliver(l) })
@@ -66,7 +68,7 @@ func (n *network) delay() time.Duration {
 func (n *network) deliver(l *letter) {
 	p := n.w.peers[l.to]
 	if p == nil || !p.up || n.cut[link{l.from, l.to}] {
-		n.report(l, false)
+		n.report(l)
 		return
 	}
 	p.loop(func() {
@@ -80,18 +82,19 @@ func (n *network) deliver(l *letter) {
 		if err := p.group.Step(p.clock(), m); err != nil {
 			n.w.notef("%d does not take %s from %d", p.id, m.Kind(), l.from)
 		}
-		n.report(l, true)
+		l.taken = true
 	})
+	n.report(l)
 }
 
-// report tells the sender, some time later, what became of its snapshot.
-func (n *network) report(l *letter, ok bool) {
+// report tells the sender, some time later, what has become of its snapshot.
+func (n *network) report(l *letter) {
 	if l.snapshot == nil {
 		return
 	}
 	n.w.after(n.w.between(time.Millisecond, 500*time.Millisecond), func() {
 		if p := n.w.peers[l.from]; p.up && p.life == l.life {
-			p.loop(func() { p.group.ReportSnapshot(l.to, ok) })
+			p.loop(func() { p.group.ReportSnapshot(l.to, l.taken) })
 		}
 	})
 }
