@@ -199,7 +199,7 @@ func TestImportRefused(t *testing.T) {
 		t.Errorf("without --from: %s", errs)
 	}
 	dir := t.TempDir()
-	writeFiles(t, dir, 3)
+	writeFiles(t, dir, 3, "row")
 	if code, _, errs := run(t, "import", "--from", dir, "--peer", "127.0.0.1:1"); code != 4 {
 		t.Errorf("nobody listens: exit code %d, %s", code, errs)
 	}
@@ -212,7 +212,7 @@ func TestImportRefused(t *testing.T) {
 }
 
 // writeFiles makes a snapshot as a Tarantool 3.x writes it, with a space of some rows, and a log after it.
-func writeFiles(t *testing.T, dir string, rows int) {
+func writeFiles(t *testing.T, dir string, rows int, text string) {
 	t.Helper()
 	const instance = "aaaaaaaa-0000-4000-8000-000000000001"
 	insert := func(space uint32, tuple any) snap.Row {
@@ -230,7 +230,7 @@ func writeFiles(t *testing.T, dir string, rows int) {
 		insert(312, list{1, 40, "weird", "", 4}), insert(312, list{1, 40, "space", 600, 3}),
 	}
 	for n := range rows {
-		all = append(all, insert(600, list{n, n % 100, "row"}))
+		all = append(all, insert(600, list{n, n % 100, text}))
 	}
 	writeFile(t, filepath.Join(dir, "00000000000000000005.snap"), snap.Meta{Kind: snap.KindSnap, Instance: instance, VClock: map[uint32]uint64{1: 5}}, all)
 	writeFile(t, filepath.Join(dir, "00000000000000000005.xlog"), snap.Meta{Kind: snap.KindXlog, Instance: instance, VClock: map[uint32]uint64{1: 5}}, []snap.Row{
@@ -266,7 +266,7 @@ func writeFile(t *testing.T, path string, m snap.Meta, rows []snap.Row) {
 func TestImportNewer(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeFiles(t, dir, 3)
+	writeFiles(t, dir, 3, "row")
 	p := startInstance(t, options{})
 	p.online()
 	r, errs := runImport(t, p, 1, "--from", dir)
@@ -290,12 +290,38 @@ func TestImportNewer(t *testing.T) {
 	}
 }
 
+// TestImportNoRoom: when the memory of the cluster is full, the import ends, says so, and hides nothing of what it has begun.
+// The directories of snapshot and logs may differ, and the way in may be a password.
+func TestImportNoRoom(t *testing.T) {
+	t.Parallel()
+	dir, logs := t.TempDir(), t.TempDir()
+	writeFiles(t, dir, 40_000, strings.Repeat("x", 1000))
+	const log = "/00000000000000000005.xlog"
+	if err := os.Rename(dir+log, logs+log); err != nil {
+		t.Fatal(err)
+	}
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte(adminPassword+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startInstance(t, options{args: []string{"--memory", "32MiB", "--wal-mode", "write"}})
+	p.online()
+	args := []string{"import", "--snap-dir", dir, "--wal-dir", logs, "--peer", p.listen, "--user", "admin", "--password-file", password}
+	code, out, errs := run(t, args...)
+	if code != 1 || !strings.Contains(errs, "error 2)") || !strings.Contains(errs, "--memory") || !strings.Contains(out, "unfinished") {
+		t.Errorf("import into too little memory: exit code %d\n%s%s", code, out, errs)
+	}
+	if code, out, errs = run(t, append(args, "--space", "temp")...); code != 0 || !strings.Contains(out, "removed") || !strings.Contains(out, "whole") {
+		t.Errorf("import of another space afterwards: exit code %d\n%s%s", code, out, errs)
+	}
+}
+
 // TestImportInterrupted: a killed import leaves nothing that looks whole, and the next one begins anew.
 func TestImportInterrupted(t *testing.T) {
 	t.Parallel()
-	const rows = 400_000
+	const rows = 300_000
 	dir := t.TempDir()
-	writeFiles(t, dir, rows)
+	writeFiles(t, dir, rows, "row")
 	p := startInstance(t, options{args: []string{"--wal-mode", "write"}})
 	p.online()
 	c := p.admin()

@@ -44,8 +44,7 @@ var notEnforced = []string{"default", "default_func", "constraint", "foreign_key
 // spaceVariants are the forms of a row of _space: as it is; with what 2.6 knows; as an ordinary space if it was local;
 // without collations in the format; without a format.
 func spaceVariants(row []byte) ([]variant, error) {
-	first := variant{row: row, changes: unenforced(fieldAt(row, 6))}
-	variants := []variant{first}
+	variants := []variant{{row: row}}
 	add := func(field int, value []byte, changes ...string) error {
 		last := variants[len(variants)-1]
 		if len(changes) == 0 {
@@ -80,6 +79,9 @@ func spaceVariants(row []byte) ([]variant, error) {
 	}
 	if err == nil && fieldAt(row, 6) != nil {
 		err = add(6, []byte{0x90}, "the format is left out")
+	}
+	for i := range variants {
+		variants[i].changes = append(unenforced(fieldAt(variants[i].row, 6)), variants[i].changes...)
 	}
 	return variants, err
 }

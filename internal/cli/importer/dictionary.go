@@ -29,13 +29,15 @@ type state struct {
 	rows map[uint32]map[string][]byte
 	// births counts how often a space with the number was made: a number may be used again after a drop.
 	births map[uint32]int
+	// alive are the numbers of spaces that there are.
+	alive map[uint32]bool
 	// sequences are the last values of the sequences that have one.
 	sequences map[uint32]int64
 	formats   map[uint32]*tuple.Format
 }
 
 func newState() *state {
-	return &state{rows: map[uint32]map[string][]byte{}, births: map[uint32]int{}, sequences: map[uint32]int64{},
+	return &state{rows: map[uint32]map[string][]byte{}, births: map[uint32]int{}, alive: map[uint32]bool{}, sequences: map[uint32]int64{},
 		formats: map[uint32]*tuple.Format{}}
 }
 
@@ -125,6 +127,7 @@ func (s *state) note(space uint32, before, after []byte) error {
 		if before == nil {
 			s.births[uint32(id)]++
 		}
+		s.alive[uint32(id)] = after != nil
 		delete(s.formats, uint32(id))
 	case dictionary.SpaceSequenceData, dictionary.SpaceSequence:
 		if after == nil {

@@ -2,11 +2,13 @@ package importer
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/box/snap"
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -131,9 +133,9 @@ func TestVariants(t *testing.T) {
 				`[1,1,"s","memtx",0,{"temporary":true},[]] option type is written as in 2.6; option constraint is left out; the space was local to its instance and is an ordinary one now; the format is left out`},
 		{`[1,1,"s","memtx",0,{},[{"name":"a","type":"int8","default":5,"constraint":{"c":1}},{"name":"b","type":"string","collation":9}]]`,
 			`[1,1,"s","memtx",0,{},[{"name":"a","type":"int8","default":5,"constraint":{"c":1}},{"name":"b","type":"string","collation":9}]] constraint of a field of the format is not acted on; default of a field of the format is not acted on` + "\n" +
-				`[1,1,"s","memtx",0,{},[{"name":"a","type":"integer"},{"name":"b","type":"string","collation":9}]] constraint of a field of the format is not acted on; default of a field of the format is not acted on; constraint of a field of the format is left out; default of a field of the format is left out; type int8 is integer now` + "\n" +
-				`[1,1,"s","memtx",0,{},[{"name":"a","type":"integer"},{"name":"b","type":"string"}]] constraint of a field of the format is not acted on; default of a field of the format is not acted on; constraint of a field of the format is left out; default of a field of the format is left out; type int8 is integer now; collations of the format are left out` + "\n" +
-				`[1,1,"s","memtx",0,{},[]] constraint of a field of the format is not acted on; default of a field of the format is not acted on; constraint of a field of the format is left out; default of a field of the format is left out; type int8 is integer now; collations of the format are left out; the format is left out`},
+				`[1,1,"s","memtx",0,{},[{"name":"a","type":"integer"},{"name":"b","type":"string","collation":9}]] constraint of a field of the format is left out; default of a field of the format is left out; type int8 is integer now` + "\n" +
+				`[1,1,"s","memtx",0,{},[{"name":"a","type":"integer"},{"name":"b","type":"string"}]] constraint of a field of the format is left out; default of a field of the format is left out; type int8 is integer now; collations of the format are left out` + "\n" +
+				`[1,1,"s","memtx",0,{},[]] constraint of a field of the format is left out; default of a field of the format is left out; type int8 is integer now; collations of the format are left out; the format is left out`},
 	} {
 		if got := show(spaceVariants(pack(t, c.row))); got != c.want {
 			t.Errorf("space %s:\n%s\nwant\n%s", c.row, got, c.want)
@@ -239,4 +241,28 @@ func FuzzDictionary(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestCountRows finds every number with few questions: two if the guess is right.
+func TestCountRows(t *testing.T) {
+	for most := range uint64(40) {
+		for rows := range most + 1 {
+			for guess := range most + 1 {
+				asked := 0
+				got, err := countRows(guess, most, func(n uint64) (bool, error) { asked++; return rows > n, nil })
+				if err != nil || got != rows || guess == rows && asked > 2 || asked > 8 {
+					t.Fatalf("%d of at most %d, guess %d: %d after %d questions, %v", rows, most, guess, got, asked, err)
+				}
+			}
+		}
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	for err, row := range map[error]bool{errcode.New(errcode.TupleFound, "a", "b"): true, errcode.New(errcode.NotImplemented, "x"): true,
+		errcode.New(errcode.MemoryIssue, 1, "a", "b"): false, errcode.New(errcode.DiskFull, "x"): false, io.EOF: false} {
+		if got := refusal(err); (got != nil) != row {
+			t.Errorf("%v is about one row: %t", err, got != nil)
+		}
+	}
 }

@@ -185,6 +185,9 @@ func (sc *scanner) visit(at place, row *snap.Row) error {
 		return nil
 	}
 	if row.SpaceID >= dictionary.UserIDMin {
+		if !sc.final.alive[row.SpaceID] {
+			return errFile(at.path, "block at offset %d has a row of space %d, which there is not", at.offset, row.SpaceID)
+		}
 		c := sc.counts[row.SpaceID]
 		if c == nil {
 			c = &count{}

@@ -68,6 +68,11 @@ func (t *cluster) has(ctx context.Context, space uint32, n uint64) (bool, error)
 
 // count returns how many rows a space has, which is likely guess and at most most.
 func (t *cluster) count(ctx context.Context, space uint32, guess, most uint64) (uint64, error) {
+	return countRows(guess, most, func(n uint64) (bool, error) { return t.has(ctx, space, n) })
+}
+
+// countRows finds the number of rows by asking whether there are more than n.
+func countRows(guess, most uint64, has func(n uint64) (bool, error)) (uint64, error) {
 	const offsetMax = 1<<32 - 1
 	low, high := uint64(0), min(most, offsetMax)+1 // it has at least low rows, and fewer than high
 	for i := 0; low+1 < high; i++ {
@@ -76,7 +81,7 @@ func (t *cluster) count(ctx context.Context, space uint32, guess, most uint64) (
 			n = guess + uint64(i)
 		}
 		n = min(max(n, low+1), high-1)
-		more, err := t.has(ctx, space, n-1)
+		more, err := has(n - 1)
 		if err != nil {
 			return 0, err
 		}
