@@ -16,9 +16,13 @@ import (
 // Sink takes finished replies of a connection: whole frames, in one piece.
 //
 // If it has a method Gone, which tells that nobody waits for replies any more, statements that take long are given up then.
+// If it has a method CompleteNow, replies that stand alone go there: it may take the time of a system call.
 type Sink interface {
 	Complete(frames []byte)
 }
+
+// prompt is a Sink that can send at once.
+type prompt interface{ CompleteNow(frames []byte) }
 
 // goner is a Sink that knows whether anybody waits.
 type goner interface{ Gone() bool }
@@ -197,9 +201,13 @@ func (m *Machine) room() []byte {
 	return b[:0]
 }
 
-// send hands the frames of a batch over, which are copied, and ends both.
-func (m *Machine) send(b *Batch, frames []byte) {
-	b.Sink.Complete(frames)
+// send hands the frames of a batch over, which are copied, and ends both. alone tells that no other batch waits.
+func (m *Machine) send(b *Batch, frames []byte, alone bool) {
+	if p, ok := b.Sink.(prompt); ok && alone {
+		p.CompleteNow(frames)
+	} else {
+		b.Sink.Complete(frames)
+	}
 	b.done()
 	if len(m.spare) < spareMax && cap(frames) <= spareBytesMax {
 		m.spare = append(m.spare, frames)
@@ -275,8 +283,10 @@ func (m *Machine) release() {
 	visible := m.engine.Published()
 	n := 0
 	for n < len(m.held) && m.held[n].version <= visible {
-		m.send(m.held[n].batch, m.held[n].frames)
 		n++
+	}
+	for i := range m.held[:n] {
+		m.send(m.held[i].batch, m.held[i].frames, len(m.held) == 1)
 	}
 	rest := copy(m.held, m.held[n:])
 	clear(m.held[rest:])
@@ -292,7 +302,7 @@ func (m *Machine) Abort(from uint64, err error) {
 		if h.version >= from {
 			m.fail(h.batch, unknownOutcome(err))
 		} else {
-			m.send(h.batch, h.frames)
+			m.send(h.batch, h.frames, false)
 		}
 	}
 	clear(m.held)
@@ -323,7 +333,7 @@ func (m *Machine) fail(b *Batch, e *errcode.Error) {
 		}
 		frames = iproto.AppendError(frames, b.Writes[i].Sync, version, e)
 	}
-	m.send(b, frames)
+	m.send(b, frames, false)
 }
 
 // ConfChanged is told of a membership change; data does not depend on it.
