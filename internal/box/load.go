@@ -112,11 +112,16 @@ func (e *Engine) fitsBulk(sp *Space) bool {
 	return true
 }
 
+// gatheredMax is the number of entries that wait for their place in secondary indexes, all of a space together: 64 MiB, and
+// as much again while they are sorted.
+const gatheredMax = 4 << 20
+
 func (l *Loader) beginBulk(sp *Space) {
 	version := l.e.version
 	l.bulk = &bulkLoad{space: sp, primary: sp.Indexes[0].state.store.Build(version)}
+	portion := gatheredMax / max(len(sp.Indexes)-1, 1)
 	for _, ix := range sp.Indexes[1:] {
-		l.bulk.others = append(l.bulk.others, ix.state.store.Gather(version))
+		l.bulk.others = append(l.bulk.others, ix.state.store.Gather(version, portion))
 	}
 }
 

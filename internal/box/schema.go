@@ -162,7 +162,7 @@ type store interface {
 	StartTuple(l *index.Lookup, r index.Root, tup []byte)
 	Free(r index.Root, version uint64, tuples bool)
 	Build(version uint64) *index.Builder
-	Gather(version uint64) *index.Gather
+	Gather(version uint64, portion int) *index.Gather
 	Discard(r index.Root)
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"math/rand/v2"
+	"runtime/debug"
 	"sort"
 	"strconv"
 	"strings"
@@ -254,6 +255,7 @@ func (i *Instance) openData(c *core) error {
 	for _, damaged := range g.damaged {
 		i.aside(dir+"/"+checkpoint.Name(damaged), checkpoint.SetAside(i.fs, dir, damaged))
 	}
+	go debug.FreeOSMemory() // what recovery took is not needed again
 	c.machine = replicaset.New(c.engine, i.events.changed)
 	c.machine.OnJob(i.jobLogger())
 	c.machine.Resume(locals.Rest())

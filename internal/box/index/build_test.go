@@ -88,12 +88,11 @@ func TestBuild(t *testing.T) {
 func TestGather(t *testing.T) {
 	const n = 6000
 	for _, s := range shapes() {
-		for _, portion := range []int{gatherMax, 1700, 100} {
+		for _, portion := range []int{1 << 20, 1700, 100} {
 			for _, shuffled := range []bool{false, true} {
 				t.Run(fmt.Sprint(s.name, portion, shuffled), func(t *testing.T) {
 					f := newFixture(t, s)
-					g := treeOf(f.ix).Gather(f.now.number)
-					g.max = portion
+					g := treeOf(f.ix).Gather(f.now.number, portion)
 					order := make([]int, n)
 					for i := range order {
 						order[i] = i
@@ -122,10 +121,9 @@ func TestGather(t *testing.T) {
 // Equal entries are told, in one portion and across portions.
 func TestGatherDoubles(t *testing.T) {
 	for _, s := range shapes() {
-		for _, portion := range []int{gatherMax, 50} {
+		for _, portion := range []int{1 << 20, 50} {
 			f := newFixture(t, s)
-			g := treeOf(f.ix).Gather(f.now.number)
-			g.max = portion
+			g := treeOf(f.ix).Gather(f.now.number, portion)
 			var found memory.Ref
 			for i := range 200 {
 				double, err := g.Add(f.alloc(t, i%199))

@@ -7,15 +7,15 @@ import (
 )
 
 // Gather builds an index of entries that come in any order: it collects them, sorts them by their hints, and by their
-// tuples where hints are equal, and builds the index from the sorted entries. It holds gatherMax entries at most (16 bytes
-// each, twice that while it sorts); what comes beyond is put in portion by portion, each sorted.
+// tuples where hints are equal, and builds the index from the sorted entries. It holds a portion of so many entries at most
+// (16 bytes each, twice that while it sorts); what comes beyond is put in portion by portion, each sorted.
 type Gather struct {
 	t       *Tree
 	version uint64
 	root    Root
 	entries []gathered
 	spare   []gathered
-	max     int
+	portion int
 }
 
 // gathered is an entry that waits.
@@ -24,19 +24,19 @@ type gathered struct {
 	ref  memory.Ref
 }
 
-const gatherMax = 4 << 20
-
-// Gather begins an index of the version that is being written.
-func (t *Tree) Gather(version uint64) *Gather { return &Gather{t: t, version: version, max: gatherMax} }
+// Gather begins an index of the version that is being written. portion is the number of entries that it may hold.
+func (t *Tree) Gather(version uint64, portion int) *Gather {
+	return &Gather{t: t, version: version, portion: portion}
+}
 
 // Gather is as Tree.Gather.
-func (h *Hash) Gather(version uint64) *Gather { return h.t.Gather(version) }
+func (h *Hash) Gather(version uint64, portion int) *Gather { return h.t.Gather(version, portion) }
 
 // Add takes a tuple. It returns one that compares equal to another, which stays out of the index, or 0. Error: the system
 // refuses memory.
 func (g *Gather) Add(ref memory.Ref) (double memory.Ref, err error) {
 	g.entries = append(g.entries, gathered{g.t.tupleProbe(g.t.a.Tuple(ref)).hint, ref})
-	if len(g.entries) < g.max {
+	if len(g.entries) < g.portion {
 		return 0, nil
 	}
 	return g.flush()
