@@ -32,7 +32,7 @@ func (e *Engine) Expect(s *Statement) {
 		st.store.StartTuple(l, st.cur, s.Tuple)
 	default:
 		ix, key, err := exactKey(sp, s)
-		if err != nil {
+		if err != nil || ix.cmp != ix.Def { // the tree of a nullable key has more parts than the key
 			return
 		}
 		ix.state.store.Start(l, ix.state.cur, key)

@@ -64,6 +64,10 @@ func randomStatements(t *testing.T, rnd *rand.Rand) []Statement {
 		s := Statement{Kind: Kind(1 + rnd.IntN(5)), SpaceID: []uint32{treeSpace, hashSpace, treeSpace, 555}[rnd.IntN(4)],
 			Key: key(id), Ops: fromJSON(t, ops[rnd.IntN(len(ops))]),
 			Tuple: row{id: id, tag: fmt.Sprint("t", rnd.IntN(9)), u: rnd.Int64N(1 << 40), null: rnd.IntN(3) == 0}.encode()}
+		if rnd.IntN(4) == 0 { // by another key, of fewer parts than its tree has
+			s.IndexID, s.Key = 2, key(uint64(rnd.IntN(40)))
+			s.Tuple = row{id: id, tag: "x", u: rnd.Int64N(40)}.encode()
+		}
 		if rnd.IntN(20) == 0 {
 			s.Tuple, s.Key = fromJSON(t, bad[rnd.IntN(len(bad))]), fromJSON(t, bad[rnd.IntN(len(bad))])
 		}
