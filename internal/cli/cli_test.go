@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lycosadb/lycosa/internal/cli/importer"
 	"github.com/lycosadb/lycosa/internal/config"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/datadir/store"
@@ -361,6 +362,21 @@ func TestLogFileIsReopened(t *testing.T) {
 		var line map[string]any
 		if err != nil || json.Unmarshal(bytes.TrimSpace(data), &line) != nil || line["msg"] != want {
 			t.Errorf("%s holds %q, error %v, want one line with %s", name, data, err, want)
+		}
+	}
+}
+
+// TestProgressLine: a line that changes in a terminal, lines now and then elsewhere.
+func TestProgressLine(t *testing.T) {
+	for terminal, want := range map[bool]string{true: "\r\x1b[Kwriting: 7 rows, 50%\r\x1b[K", false: "writing: 7 rows, 50%\n"} {
+		var out strings.Builder
+		p := &progressLine{a: &app{Options: Options{Stderr: &out}}, terminal: terminal}
+		p.update(importer.Progress{Stage: "writing", Rows: 7, Done: 0.5})
+		p.shown = time.Now().Add(time.Hour)
+		p.update(importer.Progress{Stage: "writing", Rows: 8, Done: 0.5}) // too soon after the other
+		p.clear()
+		if out.String() != want {
+			t.Errorf("terminal %t: %q", terminal, out.String())
 		}
 	}
 }

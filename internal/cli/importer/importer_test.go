@@ -264,6 +264,18 @@ func TestTransactionsAndReplicas(t *testing.T) {
 			d.write("10.xlog", x(10), 0, d.logged(1, 11, 2, 512, "[3]"), waits, d.logged(1, 13, 2, 512, "[5]"),
 				snap.Row{Type: snap.TypePromote, ReplicaID: 2, LSN: 1, Body: []byte{0x83, 2, 1, 3, 11, 0x53, 2}})
 		}, rows: "[1] [2] [3] [5]"},
+		{name: "rows that wait for a quorum", make: func(d directory) {
+			d.base()
+			first, second := d.logged(1, 11, 2, 512, "[3]"), d.logged(1, 13, 2, 512, "[4]")
+			first.Flags, second.Flags = 6, 6
+			d.write("10.xlog", x(10), 0, first, snap.Row{Type: snap.TypeConfirm, ReplicaID: 1, LSN: 12, Body: []byte{0x82, 2, 1, 3, 11}}, second)
+		}, rows: "[1] [2] [3] [4]", notes: "up to number 13 were waiting for a quorum"},
+		{name: "rows that a quorum has confirmed", make: func(d directory) {
+			d.base()
+			first := d.logged(1, 11, 2, 512, "[3]")
+			first.Flags = 6
+			d.write("10.xlog", x(10), 0, first, snap.Row{Type: snap.TypeConfirm, ReplicaID: 1, LSN: 12, Body: []byte{0x82, 2, 1, 3, 11}})
+		}, rows: "[1] [2] [3]"},
 		{name: "another instance's log", make: func(d directory) {
 			d.base()
 			m := x(10)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
@@ -37,12 +38,14 @@ type scanner struct {
 	content
 	progress func(Progress)
 	undone   []undone
+	// waiting and confirmed are, of each replica, the last row that waits for a quorum and the last that has had it.
+	waiting, confirmed map[uint32]uint64
 }
 
 // scan reads and verifies all files, chooses the snapshot and the logs, and returns what they hold.
 func (s *Source) scan(ctx context.Context, progress func(Progress)) (*content, error) {
 	for {
-		sc := &scanner{s: s, progress: progress}
+		sc := &scanner{s: s, progress: progress, waiting: map[uint32]uint64{}, confirmed: map[uint32]uint64{}}
 		if err := sc.snapshot(ctx); err != nil {
 			return nil, err
 		}
@@ -124,6 +127,12 @@ func (sc *scanner) logs(ctx context.Context) error {
 		s.Logs = append(s.Logs, path)
 		sc.ended(path, &t, i == len(files)-1)
 	}
+	for _, replica := range slices.Sorted(maps.Keys(sc.waiting)) {
+		if last := sc.waiting[replica]; last > sc.confirmed[replica] {
+			sc.note("rows", fmt.Sprintf("replica %d", replica), "not confirmed",
+				fmt.Sprintf("synchronous transactions up to number %d were waiting for a quorum; they are imported", last))
+		}
+	}
 	if s.ownLogs {
 		sc.note("file", "*"+ownLogSuffix, stateLeftOut, "logs of Lycosa are not read: only the snapshot is imported, so write a checkpoint first")
 	} else if len(s.logs) == 0 {
@@ -179,7 +188,10 @@ func (sc *scanner) visit(at place, row *snap.Row) error {
 	}
 	switch row.Type {
 	case snap.TypeInsert, snap.TypeReplace, snap.TypeUpdate, snap.TypeDelete, snap.TypeUpsert:
-	case snap.TypeRollback, snap.TypePromote, snap.TypeDemote:
+		if row.Flags&flagsWaiting != 0 {
+			sc.waiting[row.ReplicaID] = row.LSN
+		}
+	case snap.TypeConfirm, snap.TypeRollback, snap.TypePromote, snap.TypeDemote:
 		return sc.decision(at, row)
 	default:
 		return nil
@@ -211,7 +223,7 @@ func (sc *scanner) visit(at place, row *snap.Row) error {
 	return nil
 }
 
-// decision notes rows that a quorum has not confirmed. The place that it holds for is counted by the walk that reads it.
+// decision notes what a quorum has confirmed, and rows that it has not. The place that it holds for is counted by the walk that reads it.
 func (sc *scanner) decision(at place, row *snap.Row) error {
 	u := undone{before: at.row}
 	n, b, err := msgpack.ReadMapLen(row.Body)
@@ -237,9 +249,10 @@ func (sc *scanner) decision(at place, row *snap.Row) error {
 		return errFile(at.path, "block at offset %d, a row of type %d: %v", at.offset, row.Type, err)
 	}
 	if row.Type != snap.TypeRollback {
+		sc.confirmed[u.replica] = u.from
 		u.from, u.waiting = u.from+1, true
 	}
-	if at.log {
+	if at.log && row.Type != snap.TypeConfirm {
 		sc.undone = append(sc.undone, u)
 	}
 	return nil
