@@ -319,7 +319,7 @@ func testTerminal(t *testing.T, program, socket string) {
 	c.play("call f \"my password\"\r", "error 33 NO_SUCH_PROC", prompt)
 	c.play("\x1b[A\x1b[A\r", " 1 | Tom", prompt) // two up in the history
 	c.play("\\timing\r", "timing is on", prompt)
-	c.play("ping\r", "time: ", prompt)
+	c.play("ping; slect ; drop space pets\r", "pong", "time: ", "unknown command slect", prompt)
 	c.play("watch lycosa.state\r", "RolesConfigured")
 	c.play("\x03", prompt)
 	c.play("drop space pets\r", "space pets is dropped", prompt)

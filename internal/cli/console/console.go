@@ -75,18 +75,21 @@ func (s *session) script(ctx context.Context) (failed bool, err error) {
 			return failed, fmt.Errorf("line %d: %w", number, lines.Err())
 		}
 		s.where = fmt.Sprintf("line %d: ", begin)
-		err := s.run(ctx, text.text.String())
-		text = collector{}
-		switch {
-		case errors.Is(err, errQuit):
-			return failed, nil
-		case errors.As(err, new(*UnreachableError)), isWriteError(err):
-			return failed, err
-		case err != nil:
-			s.showError(err)
-			failed = true
+		for _, command := range commands(text.text.String()) {
+			err := s.run(ctx, command)
+			switch {
+			case errors.Is(err, errQuit):
+				return failed, nil
+			case errors.As(err, new(*UnreachableError)), isWriteError(err):
+				return failed, err
+			case err != nil:
+				s.showError(err)
+				if failed = true; !s.o.KeepGoing {
+					return failed, nil
+				}
+			}
 		}
-		if begin = number + 1; !more || failed && !s.o.KeepGoing {
+		if text, begin = (collector{}), number+1; !more {
 			return failed, nil
 		}
 	}
@@ -168,17 +171,22 @@ func (s *session) interact(ctx context.Context, ed editor) error {
 		case err != nil:
 			return fmt.Errorf("reading the terminal: %w", err)
 		}
-		err = s.interruptible(ctx, func(ctx context.Context) error { return s.run(ctx, text) })
-		switch {
-		case errors.Is(err, errQuit):
-			s.leave()
-			return nil
-		case isWriteError(err):
-			return err
-		case errors.Is(err, context.Canceled) && !errors.As(err, new(*unansweredError)):
-			s.notice("interrupted")
-		case err != nil:
-			s.showError(err)
+		for _, command := range commands(text) {
+			err = s.interruptible(ctx, func(ctx context.Context) error { return s.run(ctx, command) })
+			switch {
+			case errors.Is(err, errQuit):
+				s.leave()
+				return nil
+			case isWriteError(err):
+				return err
+			case errors.Is(err, context.Canceled) && !errors.As(err, new(*unansweredError)):
+				s.notice("interrupted")
+			case err != nil:
+				s.showError(err)
+			}
+			if err != nil {
+				break // what follows may have relied on it
+			}
 		}
 	}
 }

@@ -81,7 +81,7 @@ What JSON lacks, on the way in and out:
   {"$datetime":"2006-01-02T15:04:05Z"} a point in time       {"$ext":[6,"<hex>"]}  any extension type
   {"$map":[[1,"a"],[2,"b"]]}           a map with any keys   {"$str":"<base64>"}   a string that is not UTF-8
   {"$interval":{"month":1,"day":-3}}   a length of time: year month week day hour minute second nanosecond
-An open bracket or quote goes on in the next line. -- or # begins a comment, a semicolon may end a command.
+An open bracket or quote goes on in the next line. -- or # begins a comment, a semicolon comes between commands on one line.
 Ctrl-C interrupts the running command. Lines that look like secrets, or begin with a space, stay out of the history file.
 `
 

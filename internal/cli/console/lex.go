@@ -108,10 +108,34 @@ func valueEnd(text string) (int, error) {
 	return end, err
 }
 
-// lex splits a command at its spaces; a JSON string, array or object is one operand whatever is in it. A comment (-- or
-// # at the beginning of a word) ends the line, a semicolon may end the command.
-func lex(text string) ([]operand, error) {
-	var found []operand
+// lex splits the commands of a text at their spaces and returns the operands of the last one, which may be empty.
+func lex(text string) (last []operand, err error) {
+	for {
+		if last, text, err = lexOne(text); err != nil || text == "" {
+			return last, err
+		}
+	}
+}
+
+// commands splits a text into commands. What can not be read, and all behind it, is one.
+func commands(text string) (found []string) {
+	for {
+		operands, rest, err := lexOne(text)
+		if err != nil {
+			return append(found, text)
+		}
+		if len(operands) > 0 {
+			found = append(found, text[:len(text)-len(rest)])
+		}
+		if text = rest; text == "" {
+			return found
+		}
+	}
+}
+
+// lexOne splits the first command of a text at its spaces and returns what comes after it. A JSON string, array or object
+// is one operand whatever is in it. A comment (-- or # at the beginning of a word) ends the line, a semicolon the command.
+func lexOne(text string) (found []operand, rest string, err error) {
 	for {
 		text = strings.TrimLeftFunc(text, unicode.IsSpace)
 		if comment(text) {
@@ -119,24 +143,22 @@ func lex(text string) ([]operand, error) {
 			continue
 		}
 		if text == "" {
-			return found, nil
+			return found, "", nil
 		}
 		if text[0] == ';' {
-			text = text[1:]
-			if rest := strings.TrimSpace(text); rest != "" && !comment(rest) {
-				return nil, syntaxf("one command at a time: %s comes after the semicolon", clip(rest))
+			if text = text[1:]; len(found) > 0 {
+				return found, text, nil
 			}
 			continue
 		}
-		o, rest, err := lexOperand(text)
+		o, after, err := lexOperand(text)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		found = append(found, o)
+		found, text = append(found, o), after
 		if word := strings.ToLower(o.text); len(found) == 1 && (word == "sql" || word == "lua") {
-			return found, nil // what follows has a grammar of its own
+			return found, "", nil // what follows has a grammar of its own
 		}
-		text = rest
 	}
 }
 

@@ -62,9 +62,9 @@ type command struct {
 	word string
 }
 
-// parse reads one command. Errors are *syntaxError, or *incompleteError.
+// parse reads the first command of a text. Errors are *syntaxError, or *incompleteError.
 func parse(text string) (command, error) {
-	operands, err := lex(text)
+	operands, _, err := lexOne(text)
 	if err != nil || len(operands) == 0 {
 		return command{}, err
 	}

@@ -65,7 +65,19 @@ func TestParse(t *testing.T) {
 	})
 }
 
+// parsed shows the commands of a text.
 func parsed(text string) string {
+	var all []string
+	for _, command := range commands(text) {
+		all = append(all, parsedOne(command))
+	}
+	if all == nil {
+		return "nothing"
+	}
+	return strings.Join(all, " ; ")
+}
+
+func parsedOne(text string) string {
 	c, err := parse(text)
 	var part *incompleteError
 	switch {
