@@ -131,7 +131,7 @@ func (e *Engine) indexesOf(sp *Space) int {
 // at the second execution of the statement, what the build has made. The error is a *Build if there is more to do.
 func (e *Engine) rework(before, after *Space, fresh []*Index, name string) (*Build, error) {
 	if b := e.builds.finishing; b != nil {
-		invariant.Check(b.before == before, "space %d was changed while an index was built", before.ID)
+		invariant.Check(b.before == before, "space %d was changed while it was locked for a change", before.ID)
 		return b, nil
 	}
 	b := &Build{before: before, after: after, fresh: fresh, index: name}

@@ -331,3 +331,38 @@ func (w *buildWorld) settle(base uint64) {
 		w.t.Errorf("%d bytes are used, %d at the begin", used, base)
 	}
 }
+
+// TestBuildMeetsRowsAhead: rows that the scan has not reached yet are written: what is in the new index already is no
+// duplicate of itself, and one that goes leaves the entry of another row with the same key.
+func TestBuildMeetsRowsAhead(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	e.builds.slice = 4
+	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
+	defer s.r.Close()
+	s.run(`insert 280 [600,1,"t","memtx",0,{},[]]`)
+	s.run(`insert 288 [600,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`)
+	for id := range 30 {
+		s.run(fmt.Sprintf(`insert 600 [%d,"x",%d]`, id, id%29)) // the last has the key of the first
+	}
+	s.run("begin")
+	_, err := e.Execute(&Statement{Kind: Insert, SpaceID: spaceIndex, Tuple: fromJSON(t, `[600,1,"n","tree",{"unique":true},[[2,"unsigned"]]]`)})
+	b, ok := err.(*Build)
+	if !ok {
+		t.Fatal(err)
+	}
+	s.run(`delete 600 0 [29]`)
+	s.run(`replace 600 [25,"y",1000]`)
+	s.run(`replace 600 [26,"y",26]`)
+	s.run(`insert 600 [40,"z",2000]`)
+	for err == error(b) {
+		_, err = e.Continue(b)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run("seal")
+	s.run("publish")
+	if n, err := checkIndexes(e, 600); n != 30 || err != nil {
+		t.Errorf("%d rows, %v", n, err)
+	}
+}

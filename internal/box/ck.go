@@ -110,7 +110,11 @@ func (e *Engine) prepareCheck(before, after []byte) (func(), error) {
 	if old != nil && old.code == c.code {
 		return e.prepareSwitch(n, old, c.enabled), nil
 	}
-	if e.isSystem(sp.ID) || !e.force && sp.holdsRows() {
+	some, err := e.hasRows(sp)
+	if err != nil {
+		return nil, err
+	}
+	if e.isSystem(sp.ID) || !e.force && some {
 		return nil, constraintError(errcode.CreateCKConstraint, c.name, "referencing space must be empty")
 	}
 	compiled, err := c.compile(sp)
@@ -185,12 +189,6 @@ func stringAt(row []byte, field int) string {
 		return ""
 	}
 	return string(s)
-}
-
-// holdsRows tells whether the writer sees rows in the space.
-func (s *Space) holdsRows() bool {
-	pk := s.primary()
-	return pk != nil && pk.state.cur.Count > 0
 }
 
 // without returns a list without one of its entries.

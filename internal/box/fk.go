@@ -61,7 +61,11 @@ func (e *Engine) prepareForeignKey(before, after []byte) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.isSystem(child.ID) || !e.force && child.holdsRows() {
+	some, err := e.hasRows(child)
+	if err != nil {
+		return nil, err
+	}
+	if e.isSystem(child.ID) || !e.force && some {
 		return nil, refusedKey(k, "referencing space must be empty")
 	}
 	k.child, k.parent = child.ID, parent.ID

@@ -129,7 +129,7 @@ type scripted struct {
 	// tx is open between "tx begin" and "tx commit" or "tx rollback"; what begins with "tx" runs in it.
 	tx   *Tx
 	inTx bool
-	log     func(entry []byte) // of each version that a single statement made; may be nil
+	log  func(entry []byte) // of each version that a single statement made; may be nil
 }
 
 func (s *scripted) run(line string) string {

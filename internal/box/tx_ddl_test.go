@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -119,5 +120,67 @@ func TestCommitAfterFailedStatement(t *testing.T) {
 	f.e.Publish(f.version)
 	if n, err := checkIndexes(f.e, treeSpace); err != nil || n != 52 {
 		t.Errorf("%d rows, %v", n, err)
+	}
+}
+
+// TestTransactionDDLBesideWriter: transactions change their schemas on goroutines of their own, while the writer writes,
+// changes the dictionary and commits some of them.
+func TestTransactionDDLBesideWriter(t *testing.T) {
+	const makers, each = 3, 60
+	e := newTestEngine(t, Options{})
+	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
+	defer s.r.Close()
+	makeModelSpaces(t, s)
+	ready := make(chan *Tx, makers)
+	var wg sync.WaitGroup
+	for maker := range makers {
+		wg.Go(func() {
+			for n := range each {
+				tx := e.BeginTx()
+				id := 1000 + maker*each + n
+				for _, st := range []*Statement{
+					{Kind: Insert, SpaceID: spaceSpace, Tuple: fromJSON(t, fmt.Sprintf(`[%d,1,"s%d","memtx",0,{},[]]`, id, id))},
+					{Kind: Insert, SpaceID: spaceIndex, Tuple: fromJSON(t, fmt.Sprintf(`[%d,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`, id))},
+					{Kind: Insert, SpaceID: uint32(id), Tuple: fromJSON(t, `[1]`)},
+					{Kind: Delete, SpaceID: 330, Key: fromJSON(t, fmt.Sprintf(`[%d]`, id))},
+				} {
+					if _, err := tx.Execute(st); err != nil {
+						t.Errorf("space %d: %v", id, err)
+					}
+				}
+				ready <- tx
+			}
+		})
+	}
+	made := 0
+	for n := range makers * each {
+		tx := <-ready
+		s.version++
+		e.Begin(s.version)
+		if _, err := e.Execute(&Statement{Kind: Replace, SpaceID: treeSpace, Tuple: row{id: uint64(n), tag: "x", null: true}.encode()}); err != nil {
+			t.Error(err)
+		}
+		switch err := e.CommitTx(tx); {
+		case err == nil:
+			made++
+		case !errcode.Is(err, errcode.TransactionConflict):
+			t.Error(err)
+		}
+		tx.Close()
+		e.Seal()
+		e.Publish(s.version)
+	}
+	wg.Wait()
+	found := 0
+	for _, sp := range e.PublishedSchema().Spaces() {
+		if sp.ID >= 1000 {
+			if n, err := checkIndexes(e, sp.ID); err != nil || n != 1 {
+				t.Errorf("space %d: %d rows, %v", sp.ID, n, err)
+			}
+			found++
+		}
+	}
+	if found != made || made == 0 {
+		t.Errorf("%d spaces, %d commits", found, made)
 	}
 }
