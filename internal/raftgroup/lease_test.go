@@ -220,6 +220,31 @@ func TestReadIndexOfALoneLeader(t *testing.T) {
 	}
 }
 
+// TestOldAnswersToReads: an answer to a request of an earlier start is none to one of this start, though the numbers
+// are the same.
+func TestOldAnswersToReads(t *testing.T) {
+	g := newGroup(t, raftgroup.Config{ID: 1, Position: trio, Incarnation: 2})
+	answer := func(incarnation byte) []raftgroup.ReadState {
+		t.Helper()
+		context := make([]byte, 16)
+		context[0], context[8] = incarnation, 1
+		if err := g.Step(time.Minute, message(t, &pb.Message{
+			Type: pb.MsgReadIndexResp.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(1)), Index: new(uint64(7)),
+			Entries: []*pb.Entry{{Data: context}},
+		})); err != nil {
+			t.Fatal(err)
+		}
+		rd, _ := g.Ready()
+		return rd.ReadStates
+	}
+	if got := answer(1); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := answer(2); len(got) != 1 || got[0] != (raftgroup.ReadState{Index: 7, Request: 1}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestStrangeMessages are refused before they reach the library, which would panic at some.
 func TestStrangeMessages(t *testing.T) {
 	for _, m := range []*pb.Message{

@@ -64,7 +64,11 @@ func parse(text string) ([]bug, error) {
 	return bugs, nil
 }
 
-var seedOf = regexp.MustCompile(`-sim\.seed (\d+)`)
+var (
+	seedOf = regexp.MustCompile(`-sim\.seed (\d+)`)
+	// failed tells a failure of tests, a crash included, from one to build them.
+	failed = regexp.MustCompile(`(?m)--- FAIL: |^fatal error: |^panic: `)
+)
 
 func main() {
 	some := flag.Int("rotate", 0, "plant so many of the bugs, others each day; 0: all")
@@ -138,14 +142,16 @@ func plant(b bug) (how string, err error) {
 	switch {
 	case err == nil:
 		return "", nil
-	case !errors.As(err, &exit) || !strings.Contains(string(out), "--- FAIL: "):
+	case !errors.As(err, &exit) || !failed.Match(out):
 		return "", fmt.Errorf("go test: %w\n%s", err, out)
 	}
 	if m := seedOf.FindSubmatch(out); m != nil {
 		return "found by seed " + string(m[1]), nil
 	}
-	_, name, _ := strings.Cut(string(out), "--- FAIL: ")
-	return "found by " + strings.Fields(name)[0], nil
+	if _, name, ok := strings.Cut(string(out), "--- FAIL: "); ok {
+		return "found by " + strings.Fields(name)[0], nil
+	}
+	return "found by a crash", nil
 }
 
 // patch writes the file with the bug to a new place.
