@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -306,6 +307,10 @@ func FuzzParseRows(f *testing.F) {
 	f.Add(row(1, 32, "space", 512, 3))
 	f.Add(row(1, 32, "space", "", 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.Check(t, len(b), 16, func() {
+			_, _ = ParseAccount(b)
+			_, _, _ = ParseGrant(b)
+		})
 		if a, err := ParseAccount(b); err == nil && len(a.Name) > len(b) {
 			t.Errorf("%+v", a)
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/lycosadb/lycosa/internal/meter"
 )
 
 // chain makes a log of n records without a file.
@@ -92,6 +94,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte("\n"))
 	f.Add([]byte(`{"seq":1,"hash":"` + zeroHash + "\"}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.CheckBound(t, len(b), uint64(1<<20+256*len(b)), func() { _, _ = Verify(bytes.NewReader(b)) })
 		rep, err := Verify(bytes.NewReader(b))
 		if err == nil && rep.Records != bytes.Count(b, []byte("\n")) {
 			t.Errorf("%d records of %d lines", rep.Records, bytes.Count(b, []byte("\n")))

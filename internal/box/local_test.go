@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -174,6 +175,7 @@ func TestMixedTransaction(t *testing.T) {
 func FuzzDecodeLocal(f *testing.F) {
 	f.Add([]byte{5, 2, 0, 1, 0xd8, 4, 3, 0x91, 1, 0xc0})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.Check(t, len(b), 16, func() { _, _ = DecodeLocal(b) })
 		r, err := DecodeLocal(b)
 		if err != nil {
 			return

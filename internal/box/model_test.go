@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -325,6 +326,7 @@ func TestQuota(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{1, 1, 0xd8, 4, 3, 0x91, 1, 0xc0})
 	f.Fuzz(func(t *testing.T, entry []byte) {
+		meter.Check(t, len(entry), 16, func() { _ = DecodeEntry(entry, func(Row) error { return nil }) })
 		var total int
 		err := DecodeEntry(entry, func(r Row) error {
 			total += len(r.Data)

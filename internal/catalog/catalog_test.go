@@ -9,6 +9,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"pgregory.net/rapid"
 )
@@ -461,6 +462,7 @@ func FuzzDecodeEntry(f *testing.F) {
 	f.Add(msgpack.AppendArray32Header([]byte{0x83, 0, 1, 1, 1, 2}, 1<<32-1))
 	base := bootstrapped(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.Check(t, len(b), 64, func() { _, _ = DecodeEntry(b) })
 		e, err := DecodeEntry(b)
 		if err != nil {
 			return
@@ -485,6 +487,10 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	f.Add(snapshotBytes(s))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The checksum is left out, it would stop every mutation.
+		meter.Check(t, len(b), 256, func() {
+			_, _ = parseSnapshotBody(b)
+			_, _ = DecodeSnapshot(bytes.NewReader(b))
+		})
 		snap, err := parseSnapshotBody(b)
 		if err == nil && !bytes.Equal(snap.appendBody(nil), b) {
 			t.Fatal("decoded and encoded again it differs")
@@ -495,11 +501,26 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	})
 }
 
+// parseRows gives a row to the parser of every table.
+func parseRows(row []byte) {
+	_, _ = ParseInstance(row)
+	_, _ = ParseReplicaset(row)
+	_, _ = ParsePeerAddress(row)
+	_, _ = ParseTier(row)
+	_, _ = ParseUserRow(row)
+	_, _ = ParsePrivRow(row)
+	_, _ = ParseUser(row)
+	_, _ = ParsePrivilege(row)
+	_, _ = ParseProperty(row)
+	_, _ = ParseDBConfig(row)
+}
+
 func FuzzUserRows(f *testing.F) {
 	f.Add(fromJSON(`[32,1,"bob","user",{"chap-sha1":"JHDAwG3uQv0WGLuZAFrcouydHhk="}]`))
 	f.Add(fromJSON(`[1,32,"space",512,3]`))
 	s := bootstrapped(f)
 	f.Fuzz(func(t *testing.T, row []byte) {
+		meter.Check(t, len(row), 64, func() { parseRows(row) })
 		for _, kind := range []RowKind{RowInsert, RowReplace, RowDelete} {
 			users, uerr := OpsForUserDML(s, kind, row, false)
 			privs, perr := OpsForPrivDML(s, kind, row)

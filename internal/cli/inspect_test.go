@@ -15,6 +15,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/box/snap"
 	"github.com/lycosadb/lycosa/internal/datadir/store"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/sys/real"
@@ -214,6 +215,7 @@ func FuzzVylogRecord(f *testing.F) {
 	f.Add([]byte{0x92, 5, 0x82, 2, 10, 16, 1})
 	f.Add([]byte{0x92, 5, 0xdf, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, tuple []byte) {
+		meter.Check(t, len(tuple), 64, func() { _, _, _ = vylogRecord(tuple) })
 		record, body, err := vylogRecord(tuple)
 		if err == nil && (record == "" || !json.Valid(body)) {
 			t.Errorf("%x: record %q, body %s", tuple, record, body)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"pgregory.net/rapid"
 )
 
@@ -217,6 +218,12 @@ func FuzzDecode(f *testing.F) {
 		s := Sections{SectionTopology: topology, SectionParameters: parameters}
 		v := v
 		v.Checksum = s.Checksum() // it would stop every mutation
+		size := len(topology) + len(parameters)
+		meter.CheckBound(t, size, uint64(1<<20+1024*size), func() { _, _ = Decode(s, v) })
+		meter.Check(t, size, 64, func() {
+			_, _ = DecodeVersion(topology)
+			_, _ = DecodeCurrent(parameters)
+		})
 		c, err := Decode(s, v)
 		if err != nil {
 			return

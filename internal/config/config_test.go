@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/lycosadb/lycosa/internal/meter"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the expected output of the scripts anew")
@@ -346,6 +348,7 @@ func FuzzYAML(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		meter.CheckBound(t, len(data), uint64(1<<20+1024*len(data)), func() { _, _ = parseYAML("a.yml", data) })
 		file, err := parseYAML("a.yml", data)
 		if err != nil && !strings.HasPrefix(err.Error(), "a.yml:") {
 			t.Fatalf("error %q does not name the file", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/meter"
 )
 
 func testEntrypoint() Entrypoint {
@@ -115,7 +116,11 @@ func FuzzDecode(f *testing.F) {
 		f.Add(data, []byte(body))
 	}
 	f.Fuzz(func(t *testing.T, data, body []byte) {
-		_, _ = DecodeDiscovery(data)
+		meter.Check(t, len(data)+len(body), 64, func() {
+			_, _ = DecodeDiscovery(data)
+			_, _ = DecodeIdentity(append([]byte(header(IdentityFile, formatVersion, body)), body...))
+			_, _ = DecodeEntrypoint(append([]byte(header(EntrypointFile, formatVersion, body)), body...))
+		})
 		// With a valid first line, so that what is behind the checksum is reached.
 		for _, kind := range []string{IdentityFile, EntrypointFile} {
 			whole := append([]byte(header(kind, formatVersion, body)), body...)

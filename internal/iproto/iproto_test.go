@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"runtime"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -294,15 +294,6 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
-// allocatedBytes returns how many bytes fn allocates.
-func allocatedBytes(fn func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	fn()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
 func FuzzDecodeRequest(f *testing.F) {
 	for _, path := range goldenFiles(f) {
 		for _, c := range readGolden(f, path) {
@@ -312,7 +303,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		used := allocatedBytes(func() {
+		meter.Check(t, len(b), 4, func() {
 			head, body, err := FrameSize(b)
 			if err != nil || head == 0 {
 				return
@@ -330,9 +321,6 @@ func FuzzDecodeRequest(f *testing.F) {
 				DecodeAuth(r.Tuple)
 			}
 		})
-		if limit := uint64(4*len(b) + 64<<10); used > limit {
-			t.Errorf("%d bytes allocated for %d bytes of input", used, len(b))
-		}
 	})
 }
 
@@ -345,7 +333,7 @@ func FuzzDecodeReply(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		used := allocatedBytes(func() {
+		meter.Check(t, len(b), 16, func() {
 			ParseGreeting(b)
 			CountReplies(b)
 			if len(b) < 5 {
@@ -360,8 +348,5 @@ func FuzzDecodeReply(f *testing.F) {
 				}
 			}
 		})
-		if limit := uint64(16*len(b) + 64<<10); used > limit {
-			t.Errorf("%d bytes allocated for %d bytes of input", used, len(b))
-		}
 	})
 }

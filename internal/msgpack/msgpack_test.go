@@ -9,6 +9,8 @@ import (
 
 	oracle "github.com/vmihailenco/msgpack/v5"
 	"pgregory.net/rapid"
+
+	"github.com/lycosadb/lycosa/internal/meter"
 )
 
 // genValue draws a value of the kinds that tuples hold; arrays and maps nest to the given depth.
@@ -296,6 +298,11 @@ func FuzzCheck(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.Check(t, len(b), 64, func() {
+			if Check(b) == nil {
+				_, _ = ToJSON(nil, b)
+			}
+		})
 		rest, err := Skip(b)
 		_, _, _ = ReadUint(b)
 		_, _, _ = ReadInt(b)

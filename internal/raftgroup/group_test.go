@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
 
@@ -336,6 +337,10 @@ func FuzzDecodeMessage(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.Check(t, len(b), 256, func() {
+			_, _ = raftgroup.DecodeMessage(b)
+			_, _, _ = raftgroup.DecodeConfChange(b)
+		})
 		m, err := raftgroup.DecodeMessage(b)
 		if err != nil {
 			return

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"testing"
 
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"pgregory.net/rapid"
 )
@@ -308,6 +309,9 @@ func FuzzUpdate(f *testing.F) {
 			return
 		}
 		base &= 1
+		// Each operation may make the tuple anew.
+		bound := 64<<10 + uint64(64*len(ops)+64)*uint64(len(tup)+len(ops)+64)
+		meter.CheckBound(t, len(tup)+len(ops), bound, func() { _, _ = Update(nil, tup, ops, base, format) })
 		malformed := CheckOps(ops, base, format)
 		got, err := Update(nil, tup, ops, base, format)
 		if err == nil && (msgpack.Check(got) != nil || malformed != nil) {
@@ -326,6 +330,10 @@ func FuzzDefinitions(f *testing.F) {
 	f.Add(enc(nil, []any{[]any{0, "unsigned"}, []any{1, "scalar"}}), []byte{0x92, 1, 0xa1, 'x'})
 	f.Add(enc(nil, []any{pairs{"field", 1, "type", "number", "is_nullable", true}}), []byte{0x92, 1, 0xca, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, definition, tup []byte) {
+		meter.Check(t, len(definition), 256, func() {
+			_, _ = ParseFormat(definition)
+			_, _ = ParseParts(definition)
+		})
 		fields, _ := ParseFormat(definition)
 		parts, err := ParseParts(definition)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -173,6 +174,7 @@ func FuzzPath(f *testing.F) {
 	f.Add(`["a"][1]`, []byte{0x92, 1, 0x80})
 	f.Add("[*]", []byte{0x91, 1})
 	f.Fuzz(func(t *testing.T, path string, tup []byte) {
+		meter.Check(t, len(path), 256, func() { _, _ = parsePath(path) })
 		k, err := NewKeyDef([]Part{{Field: 1, Type: Scalar, Path: path, Nullable: true, Collation: CollationUnicodeCI}})
 		if err != nil {
 			return

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -394,21 +395,16 @@ func FuzzReader(f *testing.F) {
 	limits := Limits{MetaBytesMax: 4 << 10, BlockBytesMax: 1 << 20}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		file = fixChecksums(file)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		r, err := NewReader(bytes.NewReader(file), limits)
-		rows := 0
-		for err == nil {
-			if _, err = r.Next(); err == nil {
-				rows++
-			}
-		}
-		runtime.ReadMemStats(&after)
+		var r *Reader
+		var err error
 		// Buffers of both block forms while growing, and the decompressor's tables and window.
 		bound := uint64(8*limits.BlockBytesMax + 16<<20 + 4*len(file))
-		if used := after.TotalAlloc - before.TotalAlloc; used > bound {
-			t.Fatalf("%d bytes were allocated for a file of %d bytes with %d rows", used, len(file), rows)
-		}
+		meter.CheckBound(t, len(file), bound, func() {
+			r, err = NewReader(bytes.NewReader(file), limits)
+			for err == nil {
+				_, err = r.Next()
+			}
+		})
 		var at *Error
 		if err != io.EOF && !errors.As(err, &at) {
 			t.Fatalf("error %v has no offset", err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -157,6 +158,11 @@ func FuzzReply(f *testing.F) {
 	f.Add(iproto.AppendError(nil, 1, 89, errcode.New(errcode.NoSuchSpace, "x")))
 	f.Add([]byte{0x0a, 0x82, 0x00, 0x00, 0x01, 0x07, 0x81, 0x30, 0x92, 0x90, 0x90})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		meter.Check(t, len(b), 16, func() {
+			if o, err := readReply(b); err == nil && o.complete {
+				_ = errorText(b[:o.size])
+			}
+		})
 		o, err := readReply(b)
 		if err == nil && o.complete {
 			if o.size > len(b) || o.size == 0 {

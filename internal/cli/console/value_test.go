@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"pgregory.net/rapid"
 
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -137,6 +138,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		meter.Check(t, len(text), 256, func() { _, _ = parse(text) })
 		c, err := parse(text)
 		if err == nil {
 			for _, v := range [][]byte{c.key, c.tuple, c.ops, c.args} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/sys"
@@ -24,10 +25,24 @@ const (
 	fileMode fs.FileMode = 0o600
 )
 
-// Create makes the data directory if it is not there.
+// Create makes the data directory if it is not there, and its name durable: what is synced in a directory that a loss of
+// power takes away is lost with it.
 func (d Dir) Create() error {
+	var changed []string
+	for dir := filepath.Dir(d.Path); ; dir = filepath.Dir(dir) {
+		changed = append(changed, dir)
+		if _, err := d.FS.Lstat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+	}
 	if err := d.FS.MkdirAll(d.Path, dirMode); err != nil {
 		return fmt.Errorf("datadir: create %s: %w", d.Path, err)
+	}
+	for _, dir := range changed {
+		// Who may not read the directory above did not make ours.
+		if err := d.FS.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("datadir: sync %s: %w", dir, err)
+		}
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func TestCommitComesWithItsEntries(t *testing.T) {
 		if !errors.Is(err, fault.ErrCrashed) {
 			t.Fatal(err)
 		}
-		for name, policy := range policies(fsys, uint64(n)) {
+		for name, policy := range fsys.CrashStates(uint64(n)) {
 			left := fsys.Clone()
 			commit, _ := known(t, left, policy)
 			l, err := Open(testOptions(left))

@@ -3,32 +3,10 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/sys/fault"
 )
-
-// policies are the states that a crash may leave of what is unsynced.
-func policies(fsys *fault.FS, seed uint64) map[string]fault.Policy {
-	out := map[string]fault.Policy{
-		"lose": fault.LoseUnsynced, "keep": fault.KeepUnsynced, "lose names": fault.LoseDirs, "lose data": fault.LoseData,
-	}
-	for _, u := range fsys.Unsynced() {
-		out[fmt.Sprintf("drop %d", u.Seq)] = fault.Drop(u.Seq)
-		if !u.Last {
-			continue
-		}
-		for n := range u.Sectors {
-			out[fmt.Sprintf("tear %d", n)] = fault.TearLast(n)
-			out[fmt.Sprintf("tear tail %d", n)] = fault.TearLastTail(n)
-		}
-	}
-	for i := range uint64(3) {
-		out[fmt.Sprintf("random %d", i)] = fault.Random(rand.New(rand.NewPCG(seed, i)), 0.5)
-	}
-	return out
-}
 
 // TestEveryCrashPoint stops the machine at each call of the workload and leaves each state of the disk that may result.
 // What was acknowledged is there, or also what was being written; nothing else.
@@ -48,7 +26,7 @@ func TestEveryCrashPoint(t *testing.T) {
 		if !errors.Is(err, fault.ErrCrashed) {
 			t.Fatalf("call %d: %v", n, err)
 		}
-		for name, policy := range policies(fsys, uint64(n)) {
+		for name, policy := range fsys.CrashStates(uint64(n)) {
 			states++
 			if err := recoverCrashed(fsys.Clone(), policy, before, after); err != nil {
 				t.Fatalf("crash at call %d (%v), disk state %q: %v", n, err, name, err)

@@ -368,7 +368,7 @@ func TestWriteModeCrashesOnlyInTheLastSegment(t *testing.T) {
 		if err := l.Append(b); err != nil {
 			t.Fatal(err)
 		}
-		for name, policy := range policies(fsys, i) {
+		for name, policy := range fsys.CrashStates(i) {
 			clone := fsys.Clone()
 			clone.Reboot(policy)
 			o.FS = clone

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/sys/fault"
 )
@@ -246,6 +247,7 @@ func FuzzRecord(f *testing.F) {
 		if int(h.bodyBytes) < len(content) {
 			content = content[:h.bodyBytes]
 		}
+		meter.Check(t, len(content), 16, func() { _, _ = parseBody(&h, content) })
 		out, err := parseBody(&h, content)
 		if err != nil {
 			return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/meter"
 )
 
 func messages() []Message {
@@ -77,6 +78,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
+		meter.Check(t, len(line), 64, func() {
+			_, _ = Decode(line)
+			_, _ = DecodeHandoff(line)
+		})
 		m, err := Decode(line)
 		if err != nil {
 			return

@@ -53,6 +53,26 @@ func Random(rng *rand.Rand, keep float64) Policy {
 	return func(Unsynced, int) bool { return rng.Float64() < keep }
 }
 
+// CrashStates returns, by name, the policies for a crash now: everything unsynced lost or kept, names or contents lost, each
+// change lost alone, the newest write torn at every sector from either side, and three random mixtures drawn from the seed.
+func (f *FS) CrashStates(seed uint64) map[string]Policy {
+	states := map[string]Policy{"lose": LoseUnsynced, "keep": KeepUnsynced, "lose names": LoseDirs, "lose data": LoseData}
+	for _, u := range f.Unsynced() {
+		states[fmt.Sprintf("drop %d", u.Seq)] = Drop(u.Seq)
+		if !u.Last {
+			continue
+		}
+		for n := range u.Sectors {
+			states[fmt.Sprintf("tear %d", n)] = TearLast(n)
+			states[fmt.Sprintf("tear tail %d", n)] = TearLastTail(n)
+		}
+	}
+	for i := range uint64(3) {
+		states[fmt.Sprintf("random %d", i)] = Random(rand.New(rand.NewPCG(seed, i)), 0.5)
+	}
+	return states
+}
+
 // Reboot is a loss of power followed by a new start: what was synced is there, of the rest what the policy leaves. Files
 // open before are of no use any more, armed faults and crashes are gone.
 func (f *FS) Reboot(policy Policy) {
