@@ -105,6 +105,7 @@ for _, t in box.space._user:pairs(32, {iterator = 'GE'}) do
     local o = c.space._user.index.name:get(t.name)
     check(o ~= nil and o[4] == t.type and (o[5]['chap-sha1'] == t.auth['chap-sha1']), 'user %s: %s there, %s here', t.name, tostring(t), tostring(o))
 end
+check(not pcall(c.space.CHECKED.insert, c.space.CHECKED, {99, -1}), 'the check constraint is not in force')
 check(c.space._schema:get('oncesetup') ~= nil, 'what box.once has done is not here')
 check(c.space._schema:get('max_id')[2] >= 700, 'max_id is %s', tostring(c.space._schema:get('max_id')))
 print(('%d spaces, %d indexes, %d differences'):format(spaces, indexes, bad))

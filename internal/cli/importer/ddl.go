@@ -15,6 +15,13 @@ import (
 type builder struct {
 	*plan
 	w dictionaryWriter
+	// constraints are those that were made, by space and key; refusedConstraints those that were not: name and reason.
+	constraints        map[string]constraint
+	refusedConstraints map[string]string
+}
+
+func newBuilder(p *plan, w dictionaryWriter) builder {
+	return builder{plan: p, w: w, constraints: map[string]constraint{}, refusedConstraints: map[string]string{}}
 }
 
 // numbers makes an array of numbers: a key.
@@ -114,6 +121,9 @@ func (b *builder) discard(ctx context.Context, sp *spacePlan, reason string) err
 	if sp.accepted == nil {
 		return nil
 	}
+	if err := b.dropConstraints(ctx, sp.report.ID, b.constraints); err != nil {
+		return err
+	}
 	return b.drop(ctx, sp.report.ID, slices.Collect(maps.Keys(sp.indexes)), false)
 }
 
@@ -158,6 +168,9 @@ func (b *builder) dropExisting(ctx context.Context, id uint32) error {
 			return err
 		}
 		delete(b.x.grants, key)
+	}
+	if err := b.dropConstraints(ctx, id, b.x.constraints); err != nil {
+		return err
 	}
 	return b.drop(ctx, id, b.x.indexes[id], b.x.truncated[id])
 }
@@ -228,41 +241,13 @@ func (b *builder) bind(ctx context.Context, sp *spacePlan) error {
 	return err
 }
 
-// constraints offers the constraints of SQL.
-func (b *builder) constraints(ctx context.Context) error {
-	for _, kind := range []struct {
-		space  uint32
-		fields []int
-		name   int
-	}{{dictionary.SpaceCKConstraint, []int{0}, 1}, {dictionary.SpaceFKConstraint, []int{1, 2}, 0}} {
-		for _, row := range b.final.all(kind.space) {
-			ids := map[int][]byte{}
-			for _, field := range kind.fields {
-				if sp := b.spaces[uint32(uintAt(row, field))]; sp != nil && sp.live() {
-					ids[field] = number(sp.report.ID)
-				}
-			}
-			if len(ids) < len(kind.fields) {
-				continue // its space is not there
-			}
-			moved, err := withFields(row, ids)
-			if err != nil {
-				return err
-			}
-			_, reason, err := b.offer(ctx, kind.space, []variant{{row: moved}})
-			if err != nil {
-				return err
-			}
-			if reason != "" {
-				b.note("constraint", strAt(row, kind.name), stateLeftOut, "%s", reason)
-			}
-		}
-	}
-	return nil
-}
-
 // finishNotes lists what has become of the spaces and their indexes.
 func (b *builder) finishNotes() {
+	b.report.Constraints = len(b.constraints)
+	for _, key := range slices.Sorted(maps.Keys(b.refusedConstraints)) {
+		name, reason, _ := strings.Cut(b.refusedConstraints[key], "\x00")
+		b.note("constraint", name, stateLeftOut, "%s", reason)
+	}
 	for _, sp := range b.order {
 		sp.report.Indexes = len(sp.indexes)
 		if !sp.live() {

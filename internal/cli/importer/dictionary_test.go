@@ -162,7 +162,8 @@ func TestProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.close()
-	b := &builder{plan: &plan{content: &content{final: newState()}, report: &Report{}, users: idMap{}}, w: w}
+	made := newBuilder(&plan{content: &content{final: newState()}, report: &Report{}, users: idMap{}}, w)
+	b := &made
 	sp := &spacePlan{report: &SpaceReport{Name: "s", ID: 600}, indexes: map[uint32]bool{}, refused: map[uint32]string{}, changed: map[string][]string{}}
 	steps := []error{b.space(t.Context(), sp, pack(t, `[512, 1, "s", "memtx", 0, {}, []]`)),
 		b.index(t.Context(), sp, pack(t, `[512, 0, "pk", "tree", {"unique": true}, [[0, "unsigned"]]]`)),

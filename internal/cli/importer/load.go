@@ -2,7 +2,6 @@ package importer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,7 +75,7 @@ func run(ctx context.Context, o Options, report *Report) (*plan, error) {
 	if o.DryRun {
 		return p, p.try(ctx)
 	}
-	l := &loader{builder: builder{plan: p, w: t}, t: t, now: newState()}
+	l := &loader{builder: newBuilder(p, t), t: t, now: newState()}
 	err = l.run(ctx)
 	l.finishNotes()
 	return p, err
@@ -89,7 +88,8 @@ func (p *plan) try(ctx context.Context) error {
 		return err
 	}
 	defer w.close()
-	b := &builder{plan: p, w: w}
+	made := newBuilder(p, w)
+	b := &made
 	for _, row := range p.newUsers {
 		p.userRow(row)
 		p.report.Users = append(p.report.Users, strAt(row, 2))
@@ -109,6 +109,13 @@ func (p *plan) try(ctx context.Context) error {
 			sp.report.State = statePlanned
 		}
 	}
+	for system := range constraintFields {
+		for _, row := range p.final.all(system) {
+			if err := b.constraint(ctx, system, nil, row); err != nil {
+				return err
+			}
+		}
+	}
 	for _, row := range p.newSequences {
 		if err := b.sequence(ctx, row); err != nil {
 			return err
@@ -119,7 +126,7 @@ func (p *plan) try(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(b.grants(ctx), b.constraints(ctx)); err != nil {
+	if err := b.grants(ctx); err != nil {
 		return err
 	}
 	b.finishNotes()
@@ -225,12 +232,16 @@ func (l *loader) visit(ctx context.Context, at place, row *snap.Row) error {
 	if changed == nil {
 		changed = before
 	}
-	sp := l.spaces[uint32(uintAt(changed, 0))]
+	subject := 0
+	if fields, ok := constraintFields[row.SpaceID]; ok {
+		subject = fields[0]
+	}
+	sp := l.spaces[uint32(uintAt(changed, subject))]
 	if changed == nil || sp == nil || !sp.live() || l.now.births[sp.report.SourceID] != sp.births {
 		return nil
 	}
 	switch row.SpaceID {
-	case dictionary.SpaceSpace, dictionary.SpaceIndex, dictionary.SpaceTruncate:
+	case dictionary.SpaceSpace, dictionary.SpaceIndex, dictionary.SpaceTruncate, dictionary.SpaceCKConstraint, dictionary.SpaceFKConstraint:
 	default:
 		return nil
 	}
@@ -246,6 +257,8 @@ func (l *loader) define(ctx context.Context, sp *spacePlan, at place, space uint
 	case space == dictionary.SpaceSpace && after != nil:
 		return l.space(ctx, sp, after)
 	case sp.accepted == nil:
+	case space == dictionary.SpaceCKConstraint, space == dictionary.SpaceFKConstraint:
+		return l.constraint(ctx, space, before, after)
 	case space == dictionary.SpaceIndex && after != nil:
 		return l.index(ctx, sp, after)
 	case space == dictionary.SpaceIndex:
@@ -344,7 +357,7 @@ func (p *pending) count(reply *iproto.Reply) {
 	}
 }
 
-// finish makes spaces whole: sequences, grants and constraints, and then one space after the other.
+// finish makes spaces whole: sequences and grants, and then one space after the other.
 func (l *loader) finish(ctx context.Context) error {
 	for _, row := range l.newSequences {
 		if err := l.sequence(ctx, row); err != nil {
@@ -353,9 +366,6 @@ func (l *loader) finish(ctx context.Context) error {
 	}
 	if err := l.grants(ctx); err != nil {
 		return fmt.Errorf("grants: %w", err)
-	}
-	if err := l.constraints(ctx); err != nil {
-		return fmt.Errorf("constraints: %w", err)
 	}
 	for _, sp := range l.order {
 		if err := l.finishSpace(ctx, sp); err != nil {

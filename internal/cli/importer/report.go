@@ -44,6 +44,8 @@ type Report struct {
 	Spaces  []SpaceReport `json:"spaces"`
 	Users   []string      `json:"users"`
 	Grants  int           `json:"grants"`
+	// Constraints is how many checks and foreign keys were brought over.
+	Constraints int `json:"constraints"`
 	// Sequences are the names of those brought over.
 	Sequences []string `json:"sequences"`
 	Notes     []Note   `json:"notes"`
@@ -85,7 +87,7 @@ func (r *Report) Print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nusers and roles: %d, sequences: %d, grants: %d\n", len(r.Users), len(r.Sequences), r.Grants)
+	fmt.Fprintf(out, "\nusers and roles: %d, sequences: %d, grants: %d, constraints: %d\n", len(r.Users), len(r.Sequences), r.Grants, r.Constraints)
 	if len(r.Notes) > 0 {
 		fmt.Fprintln(w, "\nkind\tname\twhat\twhy\trows")
 	}

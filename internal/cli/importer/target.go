@@ -176,7 +176,8 @@ type existing struct {
 	grants   map[string][]byte
 	maxID    uint32
 	// once are the keys of _schema.
-	once map[string]bool
+	once        map[string]bool
+	constraints map[string]constraint
 	// truncated are spaces with a row of _truncate.
 	truncated map[uint32]bool
 }
@@ -208,7 +209,7 @@ func (n *named) free(wanted, from uint32) uint32 {
 
 func (t *cluster) look(ctx context.Context) (*existing, error) {
 	x := &existing{bindings: map[uint32]binding{}, indexes: map[uint32][]uint32{}, grants: map[string][]byte{}, once: map[string]bool{},
-		truncated: map[uint32]bool{}}
+		truncated: map[uint32]bool{}, constraints: map[string]constraint{}}
 	for space, to := range map[uint32]*named{dictionary.SpaceSpace: &x.spaces, dictionary.SpaceUser: &x.users, dictionary.SpaceSequence: &x.sequences} {
 		rows, err := t.rows(ctx, space)
 		if err != nil {
@@ -230,6 +231,8 @@ func (t *cluster) look(ctx context.Context) (*existing, error) {
 			x.indexes[id] = append(x.indexes[id], uint32(uintAt(row, 1)))
 		}),
 		t.each(ctx, dictionary.SpacePriv, func(row []byte) { x.grants[grantKey(row)] = row }),
+		t.each(ctx, dictionary.SpaceCKConstraint, func(row []byte) { x.addConstraint(dictionary.SpaceCKConstraint, row) }),
+		t.each(ctx, dictionary.SpaceFKConstraint, func(row []byte) { x.addConstraint(dictionary.SpaceFKConstraint, row) }),
 		t.each(ctx, dictionary.SpaceTruncate, func(row []byte) { x.truncated[uint32(uintAt(row, 0))] = true }),
 		t.each(ctx, dictionary.SpaceSchema, func(row []byte) {
 			x.once[strAt(row, 0)] = true
@@ -237,6 +240,11 @@ func (t *cluster) look(ctx context.Context) (*existing, error) {
 				x.maxID = uint32(uintAt(row, 1))
 			}
 		}))
+}
+
+func (x *existing) addConstraint(system uint32, row []byte) {
+	c := constraintOf(system, row)
+	x.constraints[c.id()] = c
 }
 
 func (t *cluster) each(ctx context.Context, space uint32, visit func(row []byte)) error {
