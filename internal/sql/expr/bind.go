@@ -48,8 +48,8 @@ func (e *Expr) bind(space string, fields []Field, visit func(*binder)) (*Program
 		return nil, err
 	}
 	visit(b)
-	for _, t := range b.constants {
-		b.target(t, false)
+	for n := 0; n < len(b.constants) && b.err == nil; n++ {
+		b.target(b.constants[n], false)
 	}
 	if b.err != nil {
 		return nil, b.err

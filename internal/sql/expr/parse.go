@@ -65,7 +65,8 @@ type parser struct {
 // Errors: 180 and 191 an expression that is too deep, 183-185 a text that is none, 190 and 206.
 func Parse(text string) (*Expr, error) {
 	text, _, _ = strings.Cut(text, "\x00")
-	p := &parser{rest: text, line: 1, pos: 1, last: token{text: " "}}
+	lead := spaces(text) // one token with the space behind SELECT
+	p := &parser{rest: text[lead:], line: 1, pos: 1 + lead, last: token{text: " " + text[:lead]}}
 	p.scan()
 	if p.tok.kind == kDistinct || p.tok.kind == kAll {
 		p.take()
