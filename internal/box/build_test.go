@@ -54,6 +54,9 @@ var buildDDL = []string{
 	`update 280 0 [600] [["=",6,[{"name":"id","type":"scalar"},{"name":"tag","type":"any"}]]]`,
 	`update 280 0 [600] [["=",6,[{"name":"a","type":"any"},{"name":"b","type":"any"},{"name":"c","type":"any"},{"name":"x","type":"any","is_nullable":true}]]]`,
 	`upsert 330 [600,1] [["+",1,1]]`,
+	`insert 364 [600,"c",false,"SQL","1 = 1",true]`,
+	`update 364 0 [600,"c"] [["=",5,false]]`,
+	`delete 364 0 [600,"c"]`,
 }
 
 func newBuildWorld(t *testing.T, seed uint64) *buildWorld {

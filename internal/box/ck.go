@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,12 +111,8 @@ func (e *Engine) prepareCheck(before, after []byte) (func(), error) {
 	if old != nil && old.code == c.code {
 		return e.prepareSwitch(n, old, c.enabled), nil
 	}
-	some, err := e.hasRows(sp)
-	if err != nil {
-		return nil, err
-	}
-	if e.isSystem(sp.ID) || !e.force && some {
-		return nil, constraintError(errcode.CreateCKConstraint, c.name, "referencing space must be empty")
+	if some, err := e.refusesConstraints(sp); some || err != nil {
+		return nil, cmp.Or(err, constraintError(errcode.CreateCKConstraint, c.name, "referencing space must be empty"))
 	}
 	compiled, err := c.compile(sp)
 	if err != nil {
@@ -163,6 +160,15 @@ func parseCheck(row []byte) (check, error) {
 	c.code, _, _ = strings.Cut(stringAt(row, 4), "\x00")
 	c.enabled, _, err = msgpack.ReadBool(tuple.FieldAt(row, 5))
 	return c, err
+}
+
+// refusesConstraints tells whether a space has rows, so that no constraint can be put on them; one of the dictionary is as
+// if it had some.
+func (e *Engine) refusesConstraints(sp *Space) (bool, error) {
+	if e.isSystem(sp.ID) || e.force {
+		return e.isSystem(sp.ID), nil
+	}
+	return e.hasRows(sp)
 }
 
 // constrained returns the space whose constraints a row of _ck_constraint or _fk_constraint changes.

@@ -122,3 +122,39 @@ func TestSwitchKeepsVersion(t *testing.T) {
 		t.Error("a constraint is dropped, and the version is the same")
 	}
 }
+
+// TestChecksMadeInTransaction makes and drops constraints together with their space and its rows.
+func TestChecksMadeInTransaction(t *testing.T) {
+	s := newConstrained(t)
+	tx := s.e.BeginTx()
+	defer tx.Close()
+	put := func(id uint32, text string, want errcode.Code) {
+		t.Helper()
+		_, err := tx.Execute(&Statement{Kind: Insert, SpaceID: id, Tuple: fromJSON(t, text)})
+		if want == 0 && err != nil || want != 0 && !errcode.Is(err, want) {
+			t.Fatalf("%s: %v, want %d", text, err, want)
+		}
+	}
+	put(280, `[601,1,"n","memtx",0,{},[{"name":"ID","type":"unsigned"},{"name":"A","type":"integer"}]]`, 0)
+	put(288, `[601,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`, 0)
+	put(364, `[601,"few",false,"SQL","A < 10",true]`, 0)
+	put(356, `["fk",601,600,false,"simple","cascade","cascade",[0],[0]]`, 0)
+	put(601, `[1,10]`, errcode.CKConstraintFailed)
+	put(601, `[1,9]`, 0)
+	put(364, `[601,"many",false,"SQL","A > 0",true]`, errcode.CreateCKConstraint)
+	put(356, `["fk2",601,600,false,"simple","cascade","cascade",[0],[0]]`, errcode.CreateFKConstraint)
+	s.version++
+	s.e.Begin(s.version)
+	err := s.e.CommitTx(tx)
+	s.e.Seal()
+	s.e.Publish(s.version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := s.run(`replace 601 [1,10]`); out != "error 196: Check constraint failed 'few': A < 10\n" {
+		t.Error(out)
+	}
+	if out := s.run(`delete 288 0 [600,0]`); out != "error 12: Can't modify space 't': can not drop a referenced index\n" {
+		t.Error(out)
+	}
+}

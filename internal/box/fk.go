@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,12 +62,8 @@ func (e *Engine) prepareForeignKey(before, after []byte) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	some, err := e.hasRows(child)
-	if err != nil {
-		return nil, err
-	}
-	if e.isSystem(child.ID) || !e.force && some {
-		return nil, refusedKey(k, "referencing space must be empty")
+	if some, err := e.refusesConstraints(child); some || err != nil {
+		return nil, cmp.Or(err, refusedKey(k, "referencing space must be empty"))
 	}
 	k.child, k.parent = child.ID, parent.ID
 	if err := k.bind(child, parent); err != nil {
