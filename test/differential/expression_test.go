@@ -190,9 +190,12 @@ func (g *expressions) call(depth int) string {
 	return "TRIM(" + g.pick("LEADING ", "TRAILING ", "BOTH ", "") + g.pick(expressionStrings...) + g.pick(" FROM ", "") + g.expr(depth) + ")"
 }
 
-// row makes a row with the fields above; some miss the last ones.
+// row makes a row with the fields above. Some miss the last ones, to which SELECT gives a type and a constraint does not.
 func (g *expressions) row() []byte {
-	n := len(expressionFields) - g.IntN(2)*g.IntN(4)
+	n := len(expressionFields)
+	if !g.selects {
+		n -= g.IntN(2) * g.IntN(4)
+	}
 	b := msgpack.AppendUint(msgpack.AppendArrayHeader(nil, n), 1)
 	for _, f := range expressionFields[1:n] {
 		if g.IntN(5) == 0 {
