@@ -386,7 +386,7 @@ func TestOverload(t *testing.T) {
 		bound int
 	}{
 		{"many small requests", 1000, 64, 50, 100, 400 << 20},
-		{"large requests", 100, 4, 1_000_000, 20, 800 << 20},
+		{"large requests", 100, 2, 1_000_000, 10, 800 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			openFiles(t, 4000)
