@@ -138,6 +138,9 @@ func (e *Engine) rework(before, after *Space, fresh []*Index, name string) (*Bui
 	if e.tx != nil {
 		return e.tx.rework(b)
 	}
+	for _, ix := range fresh {
+		ix.state.store.Hide(true)
+	}
 	work := e.builds.slice
 	if e.force { // committed already: it is done at once
 		work = math.MaxInt
@@ -163,6 +166,7 @@ func (e *Engine) attach(b *Build) {
 		return
 	}
 	for _, ix := range b.fresh {
+		ix.state.store.Hide(false)
 		if old := b.before.Index(ix.ID); old != nil {
 			e.freeIndex(old, false)
 		}
@@ -334,6 +338,14 @@ func (bs *builds) publish(version uint64) {
 		return true
 	})
 	bs.attached = slices.DeleteFunc(bs.attached, func(a attachedBuild) bool { return a.version <= version })
+}
+
+// forgetSlices frees what was left behind in versions that nothing else has changed, so that no entry will ever publish
+// them: where memory is short there may be none before this is free. Builds under way go back to the last published version.
+func (e *Engine) forgetSlices() {
+	if len(e.builds.leftovers) > 0 && len(e.pending) == 0 {
+		e.Rollback(e.published())
+	}
 }
 
 // rollback takes all builds back to where they were at a version. What became part of the schema later is left behind:

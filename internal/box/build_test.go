@@ -369,3 +369,74 @@ func TestBuildMeetsRowsAhead(t *testing.T) {
 		t.Errorf("%d rows, %v", n, err)
 	}
 }
+
+// TestBuildUnderLongReader: a reader that stays for the whole build does not keep what the build gives up.
+func TestBuildUnderLongReader(t *testing.T) {
+	e := newTestEngine(t, Options{})
+	e.builds.slice = 64
+	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
+	defer s.r.Close()
+	makeModelSpaces(t, s)
+	const rows = 3000
+	for id := range rows {
+		s.run(fmt.Sprintf(`insert 601 [%d,"%d"]`, id, id*7919%rows))
+	}
+	view := e.OpenView()
+	defer view.Close()
+	s.version++
+	e.Begin(s.version)
+	_, err := e.Execute(&Statement{Kind: Insert, SpaceID: spaceIndex, Tuple: fromJSON(t, `[601,5,"built","tree",{"unique":false},[[1,"string"]]]`)})
+	b, ok := err.(*Build)
+	turns := 0
+	for ; ok && err == error(b); turns++ {
+		if _, err = e.Execute(&Statement{Kind: Replace, SpaceID: treeSpace, Tuple: row{id: 1, tag: "x", null: true}.encode()}); err != nil {
+			t.Fatal(err)
+		}
+		e.Seal()
+		e.Publish(s.version)
+		s.version++
+		e.Begin(s.version)
+		_, err = e.Continue(b)
+	}
+	e.Seal()
+	e.Publish(s.version)
+	if n, err2 := checkIndexes(e, 601); err != nil || err2 != nil || n != rows || turns < 50 {
+		t.Fatalf("%d rows after %d turns: %v, %v", n, turns, err, err2)
+	}
+	if g := e.Memory(); g.RetiredBytes > 1<<20 {
+		t.Errorf("%d bytes are kept for the reader", g.RetiredBytes)
+	}
+}
+
+// TestBuildQuota: a build that finds no room fails with error 2 and gives back what it took; rows are written on.
+func TestBuildQuota(t *testing.T) {
+	e := newTestEngine(t, Options{QuotaBytes: 4 << 20})
+	e.builds.slice = 64
+	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
+	defer s.r.Close()
+	s.run(`insert 280 [600,1,"t","memtx",0,{},[]]`)
+	s.run(`insert 288 [600,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`)
+	id := 0
+	for e.Memory().UsedBytes < 4<<20-128<<10 {
+		s.run(fmt.Sprintf(`insert 600 [%d,%d]`, id, id*7919%100_000))
+		id++
+	}
+	used := e.Memory().UsedBytes
+	s.version++
+	e.Begin(s.version)
+	_, err := e.Execute(&Statement{Kind: Insert, SpaceID: spaceIndex, Tuple: fromJSON(t, `[600,1,"n","tree",{"unique":true},[[1,"unsigned"]]]`)})
+	for b, ok := err.(*Build); ok && err == error(b); {
+		_, err = e.Continue(b)
+	}
+	if !errcode.Is(err, errcode.MemoryIssue) {
+		t.Fatal(err)
+	}
+	e.Seal()
+	if out := s.run(fmt.Sprintf(`insert 600 [%d,1]`, id)); out[:5] == "error" {
+		t.Error(out)
+	}
+	e.Idle()
+	if now := e.Memory().UsedBytes; now > used+16<<10 {
+		t.Errorf("%d bytes are used, %d before the build", now, used)
+	}
+}

@@ -128,6 +128,7 @@ func (e *Engine) Seal() []byte {
 	}
 	e.sealed = version
 	if !changed {
+		e.forgetSlices()
 		return nil
 	}
 	if len(e.entry) == 0 {
@@ -199,6 +200,7 @@ func (e *Engine) Rollback(version uint64) {
 	e.builds.rollback(version, e.schema)
 	e.arena.Rollback(version)
 	e.sealed = version
+	e.builds.publish(e.published())
 }
 
 func (e *Engine) published() uint64 { return e.epochs.Published() }

@@ -164,6 +164,7 @@ type store interface {
 	Build(version uint64) *index.Builder
 	Gather(version uint64, portion int) *index.Gather
 	Discard(r index.Root)
+	Hide(on bool)
 }
 
 // rootAt returns the root that a reader of the given version sees.

@@ -71,6 +71,9 @@ func (h *Hash) visible(r Root, it Iterator, n int) Root {
 // Free is as Tree.Free.
 func (h *Hash) Free(r Root, version uint64, tuples bool) { h.t.Free(r, version, tuples) }
 
+// Hide is as Tree.Hide.
+func (h *Hash) Hide(on bool) { h.t.Hide(on) }
+
 // Discard is as Tree.Discard.
 func (h *Hash) Discard(r Root) { h.t.Discard(r) }
 

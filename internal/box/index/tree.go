@@ -33,6 +33,7 @@ type Tree struct {
 	kd     *tuple.KeyDef
 	parts  int
 	hashed bool
+	hidden bool
 	// path and place are the writer's.
 	path  *path
 	place *place
@@ -245,9 +246,22 @@ func (t *Tree) drop(r *Root, version uint64, ref memory.Ref) {
 	if t.page(ref).birth == version {
 		t.a.Free(memory.KindPage, ref)
 	} else {
-		t.a.Retire(memory.KindPage, ref, version)
+		t.retire(ref, version)
 	}
 }
+
+// retire gives up a page of an older version.
+func (t *Tree) retire(ref memory.Ref, version uint64) {
+	if t.hidden {
+		t.a.RetireUnseen(memory.KindPage, ref, version)
+		return
+	}
+	t.a.Retire(memory.KindPage, ref, version)
+}
+
+// Hide says whether no reader can reach any root of the tree, because it is still being made. Pages that it gives up then
+// are free as soon as their version is settled.
+func (t *Tree) Hide(on bool) { t.hidden = on }
 
 // own returns a page that the version may write, with the entries of the given one: itself or a copy.
 func (t *Tree) own(version uint64, ref memory.Ref) memory.Ref {
@@ -259,7 +273,7 @@ func (t *Tree) own(version uint64, ref memory.Ref) memory.Ref {
 	page := t.raw(copied)
 	*(*pageBytes)(page) = *(*pageBytes)(old)
 	(*header)(page).birth = version
-	t.a.Retire(memory.KindPage, ref, version)
+	t.retire(ref, version)
 	return copied
 }
 

@@ -18,6 +18,10 @@ type journal struct {
 	sweepers     deque[Sweeper] // one for each kindSweep entry of retired
 	arrived      int            // retirements since the last Reclaim
 	discarded    deque[Sweeper] // structures that no reader has seen
+
+	// unseen are retired blocks that no reader can have seen: they wait for their version to be settled, and for nobody.
+	unseen     deque[uint64]
+	unseenRuns deque[run]
 }
 
 // run says that the next n entries of a queue belong to a version.
@@ -103,6 +107,19 @@ func (a *Arena) Retire(k Kind, r Ref, at uint64) {
 	a.retire(entry(k, r), at)
 }
 
+// RetireUnseen is Retire for a block that no reader has ever been able to reach: it is free as soon as version at is
+// settled, however old the versions are that readers use.
+func (a *Arena) RetireUnseen(k Kind, r Ref, at uint64) {
+	j := &a.journal
+	b, ok := last(&j.unseenRuns)
+	if at <= j.settled || ok && at < b.version {
+		invariant.Check(false, "memory: retired at version %d, out of order", at)
+	}
+	j.retiredBytes += a.kindBytes(k, r)
+	j.arrived++
+	note(&j.unseen, &j.unseenRuns, at, entry(k, r))
+}
+
 // RetireWith says that a whole structure is unreachable from version at on; s frees it after Reclaim(at).
 func (a *Arena) RetireWith(s Sweeper, at uint64) {
 	a.journal.sweepers.pushBack(s)
@@ -161,6 +178,7 @@ func (a *Arena) Reclaim(upTo uint64) (more bool) {
 			j.discarded.popFront()
 		}
 	}
+	budget = a.reclaimUnseen(budget)
 	for budget > 0 && j.retiredRuns.len() > 0 {
 		b := j.retiredRuns.front()
 		if b.version > upTo {
@@ -178,7 +196,23 @@ func (a *Arena) Reclaim(upTo uint64) (more bool) {
 		}
 	}
 	a.storeGauges()
-	return j.discarded.len() > 0 || j.retiredRuns.len() > 0 && j.retiredRuns.front().version <= upTo
+	return j.discarded.len() > 0 || j.unseenRuns.len() > 0 && j.unseenRuns.front().version <= j.settled || j.retiredRuns.len() > 0 && j.retiredRuns.front().version <= upTo
+}
+
+// reclaimUnseen frees what waits for nobody, at most budget blocks, and returns what is left of that.
+func (a *Arena) reclaimUnseen(budget int) int {
+	j := &a.journal
+	for ; budget > 0 && j.unseenRuns.len() > 0 && j.unseenRuns.front().version <= j.settled; budget-- {
+		e := j.unseen.popFront()
+		j.retiredBytes -= a.kindBytes(entryKind(e), entryRef(e))
+		a.release(entryKind(e), entryRef(e))
+		if b := j.unseenRuns.front(); b.n > 1 {
+			b.n--
+		} else {
+			j.unseenRuns.popFront()
+		}
+	}
+	return budget
 }
 
 // reclaimOne handles the front entry of the retirement queue and takes it off if it is done.
@@ -209,6 +243,12 @@ func (a *Arena) Rollback(n uint64) {
 			a.unretire(j.retired.popBack())
 		}
 		j.retiredRuns.popBack()
+	}
+	for b, ok := last(&j.unseenRuns); ok && b.version > n; b, ok = last(&j.unseenRuns) {
+		for range b.n {
+			a.unretire(j.unseen.popBack())
+		}
+		j.unseenRuns.popBack()
 	}
 	a.unborn(n)
 	j.version = min(j.version, n)
