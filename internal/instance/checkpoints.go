@@ -24,6 +24,9 @@ const (
 	checkpointPoll = time.Second
 	// catalogEntriesMax is the number of entries after which the catalog is written again.
 	catalogEntriesMax = 10_000
+	// checkpointRetry is the pause after a snapshot that failed: on a full disk each try takes, for a while, the room that
+	// is left.
+	checkpointRetry = 30 * time.Second
 )
 
 func (i *Instance) checkpointOptions() checkpoint.Options {
@@ -146,14 +149,37 @@ func (i *Instance) checkpointCatalog(c *core) error {
 	return c.catalogLoop.Compact(ctx, found[min(snapshotsKept, len(found))-1])
 }
 
+// schedule says when a snapshot is written. Times are since the machine's boot.
+type schedule struct {
+	// interval is the time between two, 0 for none by time.
+	interval time.Duration
+	// next is when one is due by time, again the earliest moment of a new try after a failure.
+	next, again time.Duration
+}
+
+// due tells whether one is to be written now; wanted, that there is a reason beside the time.
+func (s *schedule) due(now time.Duration, wanted bool) bool {
+	return now >= s.again && (wanted || s.interval > 0 && now >= s.next)
+}
+
+// done notes that one was tried.
+func (s *schedule) done(now time.Duration, err error) {
+	s.next, s.again = now+s.interval, 0
+	if err != nil && !errors.Is(err, checkpoint.ErrRunning) {
+		s.again = now + checkpointRetry
+		s.next = s.again
+	}
+}
+
 // checkpointLoop writes snapshots by time and by the size of the log. The first interval is cut at random, so that
 // instances that start together do not all write at once.
 func (i *Instance) checkpointLoop(ctx context.Context, c *core) {
-	interval := i.cfg.CheckpointInterval
-	next := i.clock.Boot() + interval
-	if interval > 0 {
-		next -= time.Duration(rand.Int64N(int64(interval)/2 + 1))
+	data := schedule{interval: i.cfg.CheckpointInterval}
+	data.next = i.clock.Boot() + data.interval
+	if data.interval > 0 {
+		data.next -= time.Duration(rand.Int64N(int64(data.interval)/2 + 1))
 	}
+	var ofCatalog schedule
 	ticker := time.NewTicker(checkpointPoll)
 	defer ticker.Stop()
 	for {
@@ -162,18 +188,20 @@ func (i *Instance) checkpointLoop(ctx context.Context, c *core) {
 			return
 		case <-ticker.C:
 		}
-		now := i.clock.Boot()
 		bySize := i.cfg.CheckpointWALSize > 0 && c.dataGroup.log.SizeSince(c.snapshot.Load()) >= int64(i.cfg.CheckpointWALSize)
-		if bySize || interval > 0 && now >= next {
-			if _, err := i.checkpoint(c); err != nil && !errors.Is(err, checkpoint.ErrRunning) {
+		if data.due(i.clock.Boot(), bySize) {
+			_, err := i.checkpoint(c)
+			if err != nil && !errors.Is(err, checkpoint.ErrRunning) {
 				i.log.Error("checkpoint", "error", err)
 			}
-			next = i.clock.Boot() + interval
+			data.done(i.clock.Boot(), err)
 		}
-		if c.catalog.Applied() >= c.catalogSnapshot.Load()+catalogEntriesMax {
-			if err := i.checkpointCatalog(c); err != nil {
+		if ofCatalog.due(i.clock.Boot(), c.catalog.Applied() >= c.catalogSnapshot.Load()+catalogEntriesMax) {
+			err := i.checkpointCatalog(c)
+			if err != nil {
 				i.log.Error("checkpoint of the catalog", "error", err)
 			}
+			ofCatalog.done(i.clock.Boot(), err)
 		}
 	}
 }

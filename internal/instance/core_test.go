@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/lycosadb/lycosa/internal/box/checkpoint"
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/datadir/store"
@@ -154,5 +156,37 @@ func TestConnectionsFor(t *testing.T) {
 		if got := connectionsFor(files); got != want {
 			t.Errorf("%d open files: %d connections, want %d", files, got, want)
 		}
+	}
+}
+
+// TestSchedule: snapshots come by time and when they are wanted; after one that failed there is a pause, and then a new try.
+func TestSchedule(t *testing.T) {
+	full := fmt.Errorf("checkpoint: %w", sys.ErrDiskFull)
+	s := schedule{interval: time.Hour, next: time.Hour}
+	for n, step := range []struct {
+		now    time.Duration
+		wanted bool
+		due    bool
+		err    error
+	}{
+		{time.Minute, false, false, nil},
+		{time.Minute, true, true, nil},
+		{time.Hour, false, false, nil},
+		{time.Hour + time.Minute, false, true, full},
+		{time.Hour + time.Minute + time.Second, true, false, nil},
+		{time.Hour + time.Minute + checkpointRetry, false, true, full},
+		{time.Hour + time.Minute + 2*checkpointRetry, true, true, checkpoint.ErrRunning},
+		{time.Hour + time.Minute + 2*checkpointRetry + time.Second, true, true, nil},
+		{2 * time.Hour, false, false, nil},
+	} {
+		if got := s.due(step.now, step.wanted); got != step.due {
+			t.Fatalf("step %d: due %v at %s", n, got, step.now)
+		}
+		if step.due {
+			s.done(step.now, step.err)
+		}
+	}
+	if never := (schedule{}); never.due(1000*time.Hour, false) {
+		t.Error("without an interval one is due")
 	}
 }
