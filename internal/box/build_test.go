@@ -410,16 +410,22 @@ func TestBuildUnderLongReader(t *testing.T) {
 
 // TestBuildQuota: a build that finds no room fails with error 2 and gives back what it took; rows are written on.
 func TestBuildQuota(t *testing.T) {
-	e := newTestEngine(t, Options{QuotaBytes: 4 << 20})
+	const quota = 1 << 20
+	e := newTestEngine(t, Options{QuotaBytes: quota})
 	e.builds.slice = 64
 	s := &scripted{t: t, e: e, r: e.NewReader(), version: 1}
 	defer s.r.Close()
 	s.run(`insert 280 [600,1,"t","memtx",0,{},[]]`)
 	s.run(`insert 288 [600,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`)
 	id := 0
-	for e.Memory().UsedBytes < 4<<20-128<<10 {
-		s.run(fmt.Sprintf(`insert 600 [%d,%d]`, id, id*7919%100_000))
-		id++
+	for e.Memory().UsedBytes < quota-128<<10 {
+		s.run("begin")
+		for range 100 {
+			s.run(fmt.Sprintf(`insert 600 [%d,%d]`, id, id*7919%100_000))
+			id++
+		}
+		s.run("seal")
+		s.run("publish")
 	}
 	used := e.Memory().UsedBytes
 	s.version++

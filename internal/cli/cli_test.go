@@ -306,9 +306,13 @@ func serveOnce(t *testing.T, reply func(sync uint64) []byte) (address string) {
 }
 
 func TestStatusAndCheckpoint(t *testing.T) {
-	status := msgpack.AppendMapHeader(nil, 3)
+	status := msgpack.AppendMapHeader(nil, 4)
 	status = msgpack.AppendUint(msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendStr(status,
 		"state"), "RolesConfigured"), "stage"), "Postjoin"), "pid"), 17)
+	status = msgpack.AppendArrayHeader(msgpack.AppendStr(status, "schema_changes"), 1)
+	status = msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendMapHeader(status, 4),
+		"space"), "s"), "index"), "i")
+	status = msgpack.AppendUint(msgpack.AppendStr(msgpack.AppendUint(msgpack.AppendStr(status, "rows_done"), 3), "rows_total"), 9)
 	made := msgpack.AppendMapHeader(nil, 3)
 	made = msgpack.AppendFloat64(msgpack.AppendStr(msgpack.AppendUint(msgpack.AppendStr(msgpack.AppendStr(msgpack.AppendStr(made,
 		"path"), "data/1.snap"), "rows"), 426), "seconds"), 0.25)
@@ -324,7 +328,7 @@ func TestStatusAndCheckpoint(t *testing.T) {
 		code  int
 		says  []string
 	}{
-		{data(status), []string{"status"}, 0, []string{"RolesConfigured", "Postjoin", "17"}},
+		{data(status), []string{"status"}, 0, []string{"RolesConfigured", "Postjoin", "17", "building index i of space s: 3 of 9 rows"}},
 		{data(status), []string{"status", "--json"}, 0, []string{`"state": "RolesConfigured"`}},
 		{data(msgpack.AppendStr(nil, "odd")), []string{"status"}, 0, []string{`"odd"`}},
 		{data(made), []string{"checkpoint"}, 0, []string{"data/1.snap: 426 rows in 0.250 seconds"}},
