@@ -318,7 +318,7 @@ func (m *machine) compareWith(t *term, o op, computed []Value, other *term, at i
 		if err != nil {
 			return null, err
 		}
-		as := joined(t.left.values()[n].static(), x.static())
+		as := joined(t.leftType(n), x.static())
 		c, known, err := compared(left, right, as, t.orders[at+n])
 		if err != nil {
 			return null, err

@@ -100,6 +100,15 @@ func (t *term) static() tuple.FieldType {
 	return t.declared
 }
 
+// leftType is the type of a value on the left side of a term that compares. Where BETWEEN and CASE compute one value for
+// several comparisons, version 2.6 no longer looks through LIKELY: the value has the type of that function.
+func (t *term) leftType(n int) tuple.FieldType {
+	if (t.op == opBetween || t.op == opCase) && t.left.op == opFunction {
+		return t.left.declared
+	}
+	return t.left.values()[n].static()
+}
+
 // caseType is the type that all results of a CASE have, or Scalar.
 func (t *term) caseType() tuple.FieldType {
 	first := t.list[1].static()
