@@ -151,7 +151,7 @@ func checkHTTP(t *testing.T, p *proc) {
 		t.Fatalf("instance: %s", body)
 	}
 	for _, key := range strings.Fields("name instance_uuid cluster_name cluster_uuid stage state state_prev state_since cause grade " +
-		"replicaset leader groups memory version waiting_for pid") {
+		"replicaset leader groups memory version waiting_for pid schema_changes") {
 		if _, ok := doc[key]; !ok {
 			t.Errorf("instance: %s is absent", key)
 		}

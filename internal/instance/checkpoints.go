@@ -15,6 +15,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
 	"github.com/lycosadb/lycosa/internal/sys"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 const (
@@ -65,7 +66,8 @@ func (i *Instance) writeSnapshot(c *core) (checkpoint.Result, uint64, error) {
 		return checkpoint.Result{}, 0, err
 	}
 	pos := checkpoint.Position{Index: view.Version(), Term: term, Voters: status.Voters, Local: view.LocalRows()}
-	res, err := checkpoint.Write(c.engine, view, pos, i.checkpointOptions())
+	var res checkpoint.Result
+	real.Background(func() { res, err = checkpoint.Write(c.engine, view, pos, i.checkpointOptions()) })
 	if res.Existed {
 		res.Rows = c.snapshotRows.Load()
 	} else {
