@@ -18,7 +18,7 @@ func skipLong(b []byte) (rest []byte, err error) {
 		return b, ErrTruncated
 	}
 	if class[b[0]]&15 == sizeTree {
-		return skipTree(b)
+		return skipTree(b, 0)
 	}
 	n := scalarSize(b)
 	if uint(len(b)) < uint(n) {
@@ -66,44 +66,35 @@ func sizeError(c byte) error {
 	return ErrTruncated
 }
 
-// skipTree skips an array or map. It keeps, for each open level, how many values are still to come.
-func skipTree(b []byte) ([]byte, error) {
-	var open [DepthMax]int
-	depth, left := 0, 1
-	whole := b
-	for {
-		for left == 0 {
-			if depth == 0 {
-				return b, nil
-			}
-			depth--
-			left = open[depth]
+// skipTree skips an array or map, inside of depth others.
+func skipTree(b []byte, depth int) ([]byte, error) {
+	n, head, ok := treeSize(b)
+	if ok && TypeOf(b[0]) == TypeMap {
+		n *= 2
+	}
+	if !ok || n > len(b)-head {
+		return b, ErrTruncated
+	}
+	if depth == DepthMax {
+		return b, ErrDepth
+	}
+	rest := b[head:]
+	for ; n > 0; n-- {
+		if len(rest) == 0 {
+			return b, ErrTruncated
 		}
-		left--
-		if len(b) == 0 {
-			return whole, ErrTruncated
-		}
-		if class[b[0]]&15 != sizeTree {
-			n := scalarSize(b)
-			if uint(len(b)) < uint(n) {
-				return whole, sizeError(b[0])
+		if class[rest[0]]&15 == sizeTree {
+			var err error
+			if rest, err = skipTree(rest, depth+1); err != nil {
+				return b, err
 			}
-			b = b[n:]
 			continue
 		}
-		n, head, ok := treeSize(b)
-		if ok && TypeOf(b[0]) == TypeMap {
-			n *= 2
+		size := scalarSize(rest)
+		if uint(len(rest)) < uint(size) {
+			return b, sizeError(rest[0])
 		}
-		if !ok || n > len(b)-head {
-			return whole, ErrTruncated
-		}
-		if depth == DepthMax {
-			return whole, ErrDepth
-		}
-		b = b[head:]
-		open[depth] = left
-		depth++
-		left = n
+		rest = rest[size:]
 	}
+	return rest, nil
 }

@@ -49,23 +49,29 @@ func UpsertOps(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
 
 // CheckOps finds the errors of ops that do not depend on the tuple, as UPSERT does even when it inserts.
 func CheckOps(ops []byte, indexBase int, f *Format) error {
-	if len(ops) == 0 || msgpack.TypeOf(ops[0]) != msgpack.TypeArray {
-		return errcode.New(errcode.TupleNotArray)
-	}
-	n, b, err := msgpack.ReadArrayLen(ops)
-	if err != nil {
-		return errBody()
-	}
-	if n > UpdateOpsMax {
-		return errcode.New(errcode.IllegalParams, "too many operations for update")
-	}
+	n, b, err := opsLen(ops)
 	for i := range n {
 		var op operation
 		if b, err = op.decode(b, i+1, indexBase, f); err != nil {
 			return err
 		}
 	}
-	return nil
+	return err
+}
+
+// opsLen reads the number of operations, 0 with an error.
+func opsLen(ops []byte) (n int, rest []byte, err error) {
+	if len(ops) == 0 || msgpack.TypeOf(ops[0]) != msgpack.TypeArray {
+		return 0, nil, errcode.New(errcode.TupleNotArray)
+	}
+	n, rest, err = msgpack.ReadArrayLen(ops)
+	if err != nil {
+		return 0, nil, errBody()
+	}
+	if n > UpdateOpsMax {
+		return 0, nil, errcode.New(errcode.IllegalParams, "too many operations for update")
+	}
+	return n, rest, nil
 }
 
 func errBody() error { return errcode.New(errcode.InvalidMsgPack, "packet body") }
@@ -107,16 +113,18 @@ type updater struct {
 }
 
 func (u *updater) update(dst, tup, ops []byte, indexBase int, f *Format) ([]byte, error) {
-	if err := CheckOps(ops, indexBase, f); err != nil {
+	n, b, err := opsLen(ops)
+	if n > 1 { // a bad one counts before what a good one before it finds; one alone is decoded first anyway
+		err = CheckOps(ops, indexBase, f)
+	}
+	if err != nil {
 		return dst, err
 	}
 	u.open(tup)
 	u.format = f
 	defer u.reset()
-	n, b := msgpack.ArrayLenTrusted(ops)
 	for i := range n {
 		var op operation
-		var err error
 		if b, err = op.decode(b, i+1, indexBase, f); err != nil {
 			return dst, err
 		}
