@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/tuple"
 )
@@ -289,6 +290,10 @@ func FuzzPage(f *testing.F) {
 		q := &Query{SpaceID: treeSpace, IndexID: uint32(index % 3), Iterator: uint32(iterator % 7), Key: []byte{0x90}, Limit: 10}
 		q.Page = &Page{Fetch: true, After: after}
 		check(t, q)
+		meter.Check(t, len(after), 64, func() {
+			q.Page = &Page{After: after}
+			_, _, _ = r.Select(q, nil)
+		})
 		if msgpack.Check(tup) == nil && msgpack.TypeOf(tup[0]) == msgpack.TypeArray {
 			q.Page = &Page{Fetch: true, AfterTuple: tup}
 			check(t, q)

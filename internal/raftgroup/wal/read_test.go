@@ -298,6 +298,7 @@ func FuzzOpen(f *testing.F) {
 		if _, err := file.WriteAt(data, int64(at)%segmentBytesMin); err != nil {
 			t.Fatal(err)
 		}
+		meter.CheckBound(t, segmentBytesMin, 4*segmentBytesMin+(4<<20), func() { _, _ = Open(testOptions(clone.Clone())) })
 		l, err := Open(testOptions(clone))
 		if err != nil {
 			return

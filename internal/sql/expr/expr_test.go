@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/meter"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/tuple"
 )
@@ -164,6 +165,7 @@ func FuzzExpression(f *testing.F) {
 		if rest, err := msgpack.Skip(row); err != nil || len(rest) > 0 || msgpack.TypeOf(row[0]) != msgpack.TypeArray {
 			row = testRow()
 		}
+		meter.Check(t, len(code), 1024, func() { _, _ = Parse(code) })
 		for _, check := range []bool{false, true} {
 			e, err := Parse(code)
 			if err != nil {
