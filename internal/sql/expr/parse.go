@@ -195,13 +195,17 @@ func (p *parser) is(k kind) bool { return p.err == nil && p.tok.kind == k }
 
 func upper(s []byte) []byte { return cases.Upper(language.Und).Bytes(s) }
 
-// plain is a name as it is looked up: quoted ones as they are, others in upper case.
+// plain is a name as it is looked up: quoted ones as they are, others in upper case. After an error the token may be any,
+// one without its closing quote too; what is made of it then is not used.
 func plain(t token) string {
-	if t.text[0] == '"' || t.text[0] == '\'' {
-		q := t.text[:1]
-		return strings.ReplaceAll(t.text[1:len(t.text)-1], q+q, q)
+	if t.text == "" || t.text[0] != '"' && t.text[0] != '\'' {
+		return string(upper([]byte(t.text)))
 	}
-	return string(upper([]byte(t.text)))
+	q := t.text[:1]
+	if len(t.text) < 2 {
+		return ""
+	}
+	return strings.ReplaceAll(t.text[1:len(t.text)-1], q+q, q)
 }
 
 // name reads the name of a table or column.
