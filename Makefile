@@ -9,6 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
 FUZZTIME ?= 20000x
 SIMSEEDS ?= 500
+DISCOVERYSEEDS ?= 2000
 SOAKSEEDS ?= 100000
 SOAKFUZZ ?= 5m
 
@@ -36,18 +37,15 @@ lint: ## formatting, vet, staticcheck
 unit: ## unit tests with the race detector, and the rules of the house
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
 
-sim: ## simulated raft groups under faults: $(SIMSEEDS) seeds
-	$(GO) test -count=1 -timeout 15m ./internal/sim -run TestSeeds -sim.seeds $(SIMSEEDS)
+sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups, $(DISCOVERYSEEDS) of discovery
+	./tools/simulate ./internal/sim TestSeeds $(SIMSEEDS)
+	./tools/simulate ./internal/discovery TestOneLeader $(DISCOVERYSEEDS)
 
 planted: ## three planted bugs, others each day, that the tests have to find
 	$(GO) run ./test/planted -rotate 3
 
 soak: build ## an hour or more: $(SOAKSEEDS) simulated seeds, all planted bugs, 1,000 kills, fuzzing for $(SOAKFUZZ) a target
-	$(GO) test -c -o bin/sim.test ./internal/sim
-	half=$$(( $(SOAKSEEDS) / 2 )); \
-	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seeds $$half & first=$$!; \
-	bin/sim.test -test.timeout 0 -test.run TestSeeds -sim.seed $$half -sim.seeds $$half; second=$$?; \
-	wait $$first && exit $$second
+	$(MAKE) sim SIMSEEDS=$(SOAKSEEDS) DISCOVERYSEEDS=$(SOAKSEEDS)
 	$(GO) run ./test/planted
 	$(GO) test -count=1 -timeout 0 ./test -run TestKillsAtRandom -crash-kills 1000
 	./tools/fuzz-all $(SOAKFUZZ)
