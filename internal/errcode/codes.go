@@ -322,4 +322,6 @@ const (
 	ImportFile                    Code = 12020
 	ImportExists                  Code = 12021
 	ImportRefused                 Code = 12022
+	ClusterUUIDMismatch           Code = 12030
+	EpochMismatch                 Code = 12031
 )

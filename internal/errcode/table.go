@@ -478,4 +478,8 @@ var table = map[Code]entry{
 		hint: "Nothing was written. Say --replace to put the imported ones in their place, or --skip-existing to leave these as they are."},
 	ImportRefused: {name: "IMPORT_REFUSED", format: "%d statements were refused; everything else was imported",
 		hint: "The report names the spaces and the first refusal of each. Correct these rows in the source, or put them in by hand."},
+	ClusterUUIDMismatch: {name: "CLUSTER_UUID_MISMATCH", format: "The message comes from an instance of cluster %s, this one belongs to cluster %s",
+		hint: "Two clusters know each other's addresses. Correct --peer and --advertise, or wipe the instance that is in the wrong one."},
+	EpochMismatch: {name: "EPOCH_MISMATCH", format: "The message comes from epoch %d of the cluster, this instance is in epoch %d",
+		hint: "The cluster was made anew from a survivor. Instances of the older epoch never come back: start them on empty directories."},
 }
