@@ -297,7 +297,8 @@ func (s *State) dmlGuard(d DML) (guard, error) {
 }
 
 // SetTarget builds the request by which an instance's target grade is changed: the operation and its guard. A target of
-// Online is a new incarnation each time. changedAt is RFC 3339. Errors: 10016 unknown instance, 10020 expelled.
+// Online is a new incarnation each time, and ends the permit by which a replaced instance came in: an instance with its old
+// raft ids must not get this far (CheckMember). changedAt is RFC 3339. Errors: 10016 unknown instance, 10020 expelled.
 func SetTarget(s *State, name string, target lifecycle.GradeName, reason, changedAt string) (Op, Predicate, error) {
 	row, ok := s.Instance(name)
 	if !ok {
@@ -315,5 +316,8 @@ func SetTarget(s *State, name string, target lifecycle.GradeName, reason, change
 		return Op{}, Predicate{}, errcode.New(errcode.InstanceExpelled, name)
 	}
 	row.Target, row.TargetReason, row.TargetChangeTime = next, reason, changedAt
+	if target == lifecycle.Online {
+		row.Permit = ""
+	}
 	return Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: TableInstance, Tuple: row.Row()}}}, guard, nil
 }

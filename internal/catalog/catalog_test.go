@@ -415,7 +415,7 @@ func TestDefsAreReadableAsTheyWereBefore(t *testing.T) {
 		got += "\n"
 	}
 	want := `414 _pico_peer_address raft_id:unsigned address:string connection_type:string
-415 _pico_instance name:string uuid:string raft_id:unsigned replicaset_name:string replicaset_uuid:string current_grade:array target_grade:array failure_domain:map tier:string picodata_version:string sync_incarnation:unsigned target_grade_reason:string target_grade_change_time:string data_raft_id:unsigned
+415 _pico_instance name:string uuid:string raft_id:unsigned replicaset_name:string replicaset_uuid:string current_grade:array target_grade:array failure_domain:map tier:string picodata_version:string sync_incarnation:unsigned target_grade_reason:string target_grade_change_time:string data_raft_id:unsigned replace_permit:string
 416 _pico_property key:string value:any
 417 _pico_replicaset name:string uuid:string current_master_name:string target_master_name:string tier:string weight:double weight_origin:string state:string current_config_version:unsigned target_config_version:unsigned promotion_vclock:map master_change_counter:unsigned current_bucket_state_version:unsigned target_bucket_state_version:unsigned bootstrap_raft_id:unsigned
 420 _pico_user id:unsigned name:string schema_version:unsigned auth:array owner:unsigned type:string

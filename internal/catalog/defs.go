@@ -33,6 +33,8 @@ type TableDef struct {
 	Name    string
 	Fields  []tuple.Field
 	Indexes []IndexDef
+	// trailing is the number of last fields that a row may lack.
+	trailing int
 }
 
 // Defs returns the definitions of all catalog tables in ascending order of id.
@@ -71,8 +73,9 @@ func instanceDef() TableDef {
 		req("failure_domain", tuple.Map), req("tier", tuple.String), req("picodata_version", tuple.String),
 		opt("sync_incarnation", tuple.Unsigned), opt("target_grade_reason", tuple.String),
 		opt("target_grade_change_time", tuple.String), req("data_raft_id", tuple.Unsigned),
+		opt("replace_permit", tuple.String),
 	}
-	return TableDef{ID: TableInstance, Name: "_pico_instance", Fields: f, Indexes: []IndexDef{
+	return TableDef{ID: TableInstance, Name: "_pico_instance", Fields: f, trailing: 1, Indexes: []IndexDef{
 		index(0, "_pico_instance_name", true, f, 0), index(1, "_pico_instance_uuid", true, f, 1),
 		index(2, "_pico_instance_raft_id", true, f, 2), index(3, "_pico_instance_replicaset_name", false, f, 3)}}
 }
@@ -167,7 +170,11 @@ func newTableSchema(def TableDef) tableSchema {
 		}
 		t.keys, t.orders, t.nkeys = append(t.keys, key), append(t.orders, order), append(t.nkeys, len(ix.Parts))
 	}
-	format, err := tuple.NewFormat(def.Fields, uint32(len(def.Fields)), t.keys)
+	exact := uint32(len(def.Fields))
+	if def.trailing > 0 {
+		exact = 0 // the check of the row counts
+	}
+	format, err := tuple.NewFormat(def.Fields, exact, t.keys)
 	invariant.Check(err == nil, "catalog: format of %s: %v", def.Name, err)
 	t.format = format
 	return t

@@ -21,11 +21,22 @@ type Instance struct {
 	SyncIncarnation                *uint64
 	TargetReason                   string // empty: unknown
 	TargetChangeTime               string // RFC 3339 with nanoseconds, empty: unknown
+	// Permit lets an instance that lost its files in again, once: empty none, PermitOpen, or the uuid with which the one
+	// that uses it asked. It ends when the instance asks for target Online.
+	Permit string
 }
 
-// Row encodes the instance as a tuple of _pico_instance.
+// PermitOpen is a permit that nobody has used yet.
+const PermitOpen = "open"
+
+// Row encodes the instance as a tuple of _pico_instance. Trailing fields that are not set are left out, so that a row is as
+// it was before they existed.
 func (i Instance) Row() []byte {
-	b := msgpack.AppendArrayHeader(nil, 14)
+	n := instanceFields
+	if i.Permit != "" {
+		n++
+	}
+	b := msgpack.AppendArrayHeader(nil, n)
 	b = msgpack.AppendStr(b, i.Name)
 	b = msgpack.AppendStr(b, i.UUID)
 	b = msgpack.AppendUint(b, i.RaftID)
@@ -39,19 +50,32 @@ func (i Instance) Row() []byte {
 	b = appendOptUint(b, i.SyncIncarnation)
 	b = appendOptStr(b, i.TargetReason)
 	b = appendOptStr(b, i.TargetChangeTime)
-	return msgpack.AppendUint(b, i.DataRaftID)
+	b = msgpack.AppendUint(b, i.DataRaftID)
+	if i.Permit != "" {
+		b = msgpack.AppendStr(b, i.Permit)
+	}
+	return b
 }
+
+// instanceFields is the number of fields that every row of _pico_instance has.
+const instanceFields = 14
 
 // ParseInstance decodes a row of _pico_instance.
 func ParseInstance(row []byte) (Instance, error) {
 	r := reader{b: row}
-	r.arrayOf(14)
+	n := r.array()
+	if n != instanceFields && n != instanceFields+1 {
+		r.fail(fmt.Sprintf("array of %d or %d", instanceFields, instanceFields+1))
+	}
 	i := Instance{Name: r.str(), UUID: r.str(), RaftID: r.uint(), ReplicasetName: r.str(), ReplicasetUUID: r.str()}
 	i.Current, i.Target = r.grade(), r.grade()
 	i.FailureDomain = r.strMap()
 	i.Tier, i.Version = r.str(), r.str()
 	i.SyncIncarnation, i.TargetReason, i.TargetChangeTime = r.optUint(), r.optStr(), r.optStr()
 	i.DataRaftID = r.uint()
+	if n > instanceFields {
+		i.Permit = r.optStr()
+	}
 	return i, r.end()
 }
 

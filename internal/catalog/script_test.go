@@ -57,11 +57,12 @@ func runScript(t *testing.T, file string) {
 
 // world is a leader's catalog that a script works on.
 type world struct {
-	s       *State
-	h       *History
-	index   uint64
-	term    uint64
-	objects bool
+	replicasets int // made by joins
+	s           *State
+	h           *History
+	index       uint64
+	term        uint64
+	objects     bool
 }
 
 func newWorld() *world { return &world{s: New(), h: NewHistory(0, 0), term: BootstrapTerm} }
@@ -91,7 +92,7 @@ func (w *world) run(lines []string) string {
 func (w *world) command(args []string) string {
 	switch args[0] {
 	case "bootstrap":
-		return w.bootstrap(len(args) > 1)
+		return w.bootstrap(args[1:])
 	case "rows":
 		return w.rows(args[1])
 	case "term":
@@ -126,14 +127,29 @@ func (w *world) command(args []string) string {
 		}
 		p.Term = w.term
 		return w.propose(&p, op)
+	case "join":
+		return w.join(strings.Join(args[1:], " "))
 	case "grade":
 		return w.grade(args[1], args[2], args[3])
 	}
 	return "unknown command " + args[0] + "\n"
 }
 
-func (w *world) bootstrap(admin bool) string {
+func (w *world) bootstrap(args []string) string {
 	p := testParams()
+	admin := false
+	for _, arg := range args {
+		name, factor, isTier := strings.Cut(arg, "=")
+		if admin = admin || !isTier; !isTier {
+			continue
+		}
+		n, _ := strconv.ParseUint(factor, 10, 64)
+		if name == p.Tier {
+			p.Tiers[0].ReplicationFactor = n
+			continue
+		}
+		p.Tiers = append(p.Tiers, TierParams{Name: name, ReplicationFactor: n, CanVote: true, WALMode: "fsync"})
+	}
 	if admin {
 		p.AdminAuth = Auth{AuthMethod, "JHDAwG3uQv0WGLuZAFrcouydHhk="}
 	}

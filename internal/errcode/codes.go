@@ -310,6 +310,7 @@ const (
 	NoSuchReplicaset              Code = 10017
 	LeaderUnknown                 Code = 10018
 	InstanceExpelled              Code = 10020
+	ReplicasetExpelled            Code = 10021
 	Uninitialized                 Code = 10024
 	ProposalDropped               Code = 10027
 	UnknownOutcome                Code = 12001
@@ -324,4 +325,12 @@ const (
 	ImportRefused                 Code = 12022
 	ClusterUUIDMismatch           Code = 12030
 	EpochMismatch                 Code = 12031
+	JoinClusterName               Code = 12040
+	JoinTier                      Code = 12041
+	JoinNameTaken                 Code = 12042
+	JoinAddressTaken              Code = 12043
+	JoinReplicaset                Code = 12044
+	JoinVersion                   Code = 12045
+	JoinDiffers                   Code = 12046
+	JoinFilesLost                 Code = 12047
 )
