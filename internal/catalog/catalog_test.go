@@ -2,8 +2,10 @@ package catalog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"testing"
 
@@ -350,7 +352,8 @@ func TestSnapshotKeepsMembersAndRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := EncodeSnapshot(&b, Snapshot{State: s, Voters: []uint64{1, 3}, Learners: []uint64{4}}); err != nil {
+	if err := EncodeSnapshot(&b, Snapshot{State: s, Voters: []uint64{1, 3}, Learners: []uint64{4}, Outgoing: []uint64{1, 5},
+		LearnersNext: []uint64{5}}); err != nil {
 		t.Fatal(err)
 	}
 	snap, err := DecodeSnapshot(&b)
@@ -360,6 +363,9 @@ func TestSnapshotKeepsMembersAndRequests(t *testing.T) {
 	if !slices.Equal(snap.Voters, []uint64{1, 3}) || !slices.Equal(snap.Learners, []uint64{4}) {
 		t.Errorf("members %v %v", snap.Voters, snap.Learners)
 	}
+	if !slices.Equal(snap.Outgoing, []uint64{1, 5}) || !slices.Equal(snap.LearnersNext, []uint64{5}) {
+		t.Errorf("joint members %v %v", snap.Outgoing, snap.LearnersNext)
+	}
 	if got, ok := snap.State.Done(it.ID); !ok || got != want {
 		t.Errorf("request %v %v, want %v", got, ok, want)
 	}
@@ -368,6 +374,29 @@ func TestSnapshotKeepsMembersAndRequests(t *testing.T) {
 	}
 	if _, ok := snap.State.UserByName("ann"); !ok {
 		t.Error("a row is lost")
+	}
+}
+
+// TestSnapshotOfBefore reads a file of format version 1, which knows voters and learners alone.
+func TestSnapshotOfBefore(t *testing.T) {
+	s := bootstrapped(t)
+	old := Snapshot{State: s, Voters: []uint64{1, 3}, Learners: []uint64{4}}
+	body := old.appendBody(nil, snapshotVersionPlain)
+	head := append([]byte(snapshotMagic), 0, 0, 0, snapshotVersionPlain)
+	castagnoli := crc32.MakeTable(crc32.Castagnoli)
+	head = binary.BigEndian.AppendUint32(head, crc32.Checksum(body, castagnoli))
+	head = binary.BigEndian.AppendUint64(head, uint64(len(body)))
+	head = append(head, 0, 0, 0, 0)
+	head = binary.BigEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
+	snap, err := DecodeSnapshot(bytes.NewReader(append(head, body...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(snap.Voters, old.Voters) || !slices.Equal(snap.Learners, old.Learners) || snap.Outgoing != nil || snap.LearnersNext != nil {
+		t.Errorf("members %v %v %v %v", snap.Voters, snap.Learners, snap.Outgoing, snap.LearnersNext)
+	}
+	if !bytes.Equal(snapshotBytes(snap.State), snapshotBytes(s)) {
+		t.Error("the rows are others")
 	}
 }
 
@@ -483,16 +512,16 @@ func FuzzDecodeSnapshot(f *testing.F) {
 	if _, _, err := s.Execute(1, 1, Item{Ops: []Op{op}, ID: RequestID{1}}); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(Snapshot{State: s, Voters: []uint64{1}}.appendBody(nil))
+	f.Add(Snapshot{State: s, Voters: []uint64{1}}.appendBody(nil, snapshotVersion))
 	f.Add(snapshotBytes(s))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The checksum is left out, it would stop every mutation.
 		meter.Check(t, len(b), 256, func() {
-			_, _ = parseSnapshotBody(b)
+			_, _ = parseSnapshotBody(b, snapshotVersion)
 			_, _ = DecodeSnapshot(bytes.NewReader(b))
 		})
-		snap, err := parseSnapshotBody(b)
-		if err == nil && !bytes.Equal(snap.appendBody(nil), b) {
+		snap, err := parseSnapshotBody(b, snapshotVersion)
+		if err == nil && !bytes.Equal(snap.appendBody(nil, snapshotVersion), b) {
 			t.Fatal("decoded and encoded again it differs")
 		}
 		if _, err := DecodeSnapshot(bytes.NewReader(b)); err != nil && !errors.Is(err, ErrSnapshot) {

@@ -16,6 +16,8 @@ import (
 type Snapshot struct {
 	State            *State
 	Voters, Learners []uint64 // raft ids
+	// Outgoing are the voters that a joint configuration leaves behind, LearnersNext those of them that become learners.
+	Outgoing, LearnersNext []uint64
 }
 
 // A snapshot file is a header of 32 bytes and a body, which is one MessagePack value:
@@ -25,9 +27,11 @@ type Snapshot struct {
 //
 // Numbers are big-endian.
 const (
-	snapshotMagic      = "lycosa-c"
-	snapshotVersion    = 1
-	snapshotHeaderSize = 32
+	snapshotMagic = "lycosa-c"
+	// snapshotVersion is what is written; snapshotVersionPlain, which knows no joint configuration, is read too.
+	snapshotVersion      = 2
+	snapshotVersionPlain = 1
+	snapshotHeaderSize   = 32
 	// SnapshotBytesMax bounds a snapshot of the catalog.
 	SnapshotBytesMax = 256 << 20
 
@@ -43,7 +47,7 @@ func snapshotError(format string, args ...any) error {
 
 // EncodeSnapshot writes a snapshot. Equal states give equal bytes.
 func EncodeSnapshot(w io.Writer, snap Snapshot) error {
-	body := snap.appendBody(nil)
+	body := snap.appendBody(nil, snapshotVersion)
 	if len(body) > SnapshotBytesMax {
 		return fmt.Errorf("catalog: snapshot of %d bytes is over the limit of %d", len(body), SnapshotBytesMax)
 	}
@@ -63,12 +67,29 @@ func EncodeSnapshot(w io.Writer, snap Snapshot) error {
 	return nil
 }
 
-func (snap Snapshot) appendBody(b []byte) []byte {
+// bodyFields is the length of the body's array.
+func bodyFields(version uint32) int {
+	if version == snapshotVersionPlain {
+		return 6
+	}
+	return 8
+}
+
+// memberLists are the lists of members in the order of the file.
+func (snap *Snapshot) memberLists(version uint32) []*[]uint64 {
+	if version == snapshotVersionPlain {
+		return []*[]uint64{&snap.Voters, &snap.Learners}
+	}
+	return []*[]uint64{&snap.Voters, &snap.Learners, &snap.Outgoing, &snap.LearnersNext}
+}
+
+func (snap Snapshot) appendBody(b []byte, version uint32) []byte {
 	s := snap.State
-	b = msgpack.AppendArrayHeader(b, 6)
+	b = msgpack.AppendArrayHeader(b, bodyFields(version))
 	b = msgpack.AppendUint(b, s.index)
 	b = msgpack.AppendUint(b, s.term)
-	for _, ids := range [][]uint64{snap.Voters, snap.Learners} {
+	for _, list := range snap.memberLists(version) {
+		ids := *list
 		b = msgpack.AppendArrayHeader(b, len(ids))
 		for _, id := range ids {
 			b = msgpack.AppendUint(b, id)
@@ -103,7 +124,7 @@ func DecodeSnapshot(r io.Reader) (Snapshot, error) {
 		}
 		return Snapshot{}, fmt.Errorf("catalog: read snapshot: %w", err)
 	}
-	length, sum, err := parseSnapshotHeader(head[:])
+	version, length, sum, err := parseSnapshotHeader(head[:])
 	if err != nil {
 		return Snapshot{}, err
 	}
@@ -118,33 +139,35 @@ func DecodeSnapshot(r io.Reader) (Snapshot, error) {
 	if got := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)); got != sum {
 		return Snapshot{}, snapshotError("checksum of the body is %08x, not %08x", got, sum)
 	}
-	return parseSnapshotBody(body)
+	return parseSnapshotBody(body, version)
 }
 
-func parseSnapshotHeader(head []byte) (length uint64, sum uint32, err error) {
+func parseSnapshotHeader(head []byte) (version uint32, length uint64, sum uint32, err error) {
 	if string(head[:8]) != snapshotMagic {
-		return 0, 0, snapshotError("it does not begin with %q", snapshotMagic)
+		return 0, 0, 0, snapshotError("it does not begin with %q", snapshotMagic)
 	}
 	got, want := crc32.Checksum(head[:28], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(head[28:])
 	if got != want {
-		return 0, 0, snapshotError("checksum of the header is %08x, not %08x", got, want)
+		return 0, 0, 0, snapshotError("checksum of the header is %08x, not %08x", got, want)
 	}
-	if v := binary.BigEndian.Uint32(head[8:]); v != snapshotVersion {
-		return 0, 0, snapshotError("format version %d is not known, only %d", v, snapshotVersion)
+	if version = binary.BigEndian.Uint32(head[8:]); version < snapshotVersionPlain || version > snapshotVersion {
+		return 0, 0, 0, snapshotError("format version %d is not known, only %d to %d", version, snapshotVersionPlain, snapshotVersion)
 	}
 	if length = binary.BigEndian.Uint64(head[16:]); length > SnapshotBytesMax {
-		return 0, 0, snapshotError("%d bytes are over the limit of %d", length, SnapshotBytesMax)
+		return 0, 0, 0, snapshotError("%d bytes are over the limit of %d", length, SnapshotBytesMax)
 	}
-	return length, binary.BigEndian.Uint32(head[12:]), nil
+	return version, length, binary.BigEndian.Uint32(head[12:]), nil
 }
 
-func parseSnapshotBody(body []byte) (Snapshot, error) {
+func parseSnapshotBody(body []byte, version uint32) (Snapshot, error) {
 	r := reader{b: body}
-	r.arrayOf(6)
+	r.arrayOf(bodyFields(version))
 	snap := Snapshot{State: New()}
 	s := snap.State
 	s.index, s.term = r.uint(), r.uint()
-	snap.Voters, snap.Learners = r.ids(), r.ids()
+	for _, list := range snap.memberLists(version) {
+		*list = r.ids()
+	}
 	for range r.count(requestsMax) {
 		r.arrayOf(4)
 		var d doneRequest
@@ -164,7 +187,7 @@ func parseSnapshotBody(body []byte) (Snapshot, error) {
 	if err := r.end(); err != nil {
 		return Snapshot{}, snapshotError("%v", err)
 	}
-	if !bytes.Equal(snap.appendBody(nil), body) {
+	if !bytes.Equal(snap.appendBody(nil, version), body) {
 		return Snapshot{}, snapshotError("the body is not in its one form")
 	}
 	return snap, nil

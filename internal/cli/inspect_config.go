@@ -116,7 +116,8 @@ func (a *app) inspectCatalog(path string, out io.Writer) error {
 		return err
 	}
 	index, term := s.State.Position()
-	err = writeLine(out, map[string]any{"kind": "catalog snapshot", "index": index, "term": term, "voters": s.Voters, "learners": s.Learners})
+	err = writeLine(out, map[string]any{"kind": "catalog snapshot", "index": index, "term": term, "voters": s.Voters, "learners": s.Learners,
+		"outgoing": s.Outgoing, "learners_next": s.LearnersNext})
 	for _, def := range catalog.Defs() {
 		s.State.Ascend(def.ID, func(row []byte) bool {
 			if err == nil {

@@ -8,10 +8,12 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/event"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
 	"github.com/lycosadb/lycosa/internal/sys"
@@ -57,38 +59,37 @@ func (i *Instance) checkpoint(c *core) (checkpoint.Result, error) {
 	return res, i.compactData(c)
 }
 
-func (i *Instance) writeSnapshot(c *core) (checkpoint.Result, uint64, error) {
-	view := c.engine.OpenView()
-	defer view.Close()
-	status := c.dataLoop.Status()
-	term, err := c.termAt(view.Version())
+func (i *Instance) writeSnapshot(c *core) (res checkpoint.Result, index uint64, err error) {
+	view, pos, err := c.dataView()
 	if err != nil {
 		return checkpoint.Result{}, 0, err
 	}
-	pos := checkpoint.Position{Index: view.Version(), Term: term, Voters: status.Voters, Local: view.LocalRows()}
-	var res checkpoint.Result
-	real.Background(func() { res, err = checkpoint.Write(c.engine, view, pos, i.checkpointOptions()) })
+	defer view.Close()
+	at := checkpoint.Position{Index: pos.Index, Term: pos.Term, Voters: pos.Voters, Learners: pos.Learners,
+		Outgoing: pos.Outgoing, LearnersNext: pos.LearnersNext, Local: view.LocalRows()}
+	real.Background(func() { res, err = checkpoint.Write(c.engine, view, at, i.checkpointOptions()) })
 	if res.Existed {
 		res.Rows = c.snapshotRows.Load()
 	} else {
 		c.snapshotRows.Store(res.Rows)
 	}
-	return res, view.Version(), err
+	return res, pos.Index, err
 }
 
-// termAt is the term of an entry of the data group's log.
-func (c *core) termAt(index uint64) (uint64, error) {
-	if index == c.dataGroup.position.Index {
-		return c.dataGroup.position.Term, nil
+// dataView pins the newest version of the data together with its position and the members of the group there: on the
+// loop's goroutine, between two entries, they belong together.
+func (c *core) dataView() (view *box.View, pos raftgroup.Position, err error) {
+	err = c.dataLoop.Call(context.Background(), func(g *raftgroup.Group) error {
+		view, pos = c.engine.OpenView(), g.Position()
+		if view.Version() != pos.Index {
+			return fmt.Errorf("version %d is published, entry %d is applied", view.Version(), pos.Index)
+		}
+		return nil
+	})
+	if err != nil && view != nil {
+		view.Close()
 	}
-	if c.dataGroup.log.Mode() == wal.SyncNone {
-		return c.dataLoop.Status().Term, nil // no entry is kept; those since the start are of this term
-	}
-	entries, err := c.dataGroup.log.Entries(index, index+1, 1)
-	if err != nil || len(entries) == 0 {
-		return 0, fmt.Errorf("term of entry %d: %w", index, err)
-	}
-	return entries[0].Term, nil
+	return view, pos, err
 }
 
 // writeWatermarks notes in the identity what is known to be durable: a log that ends before it is damaged, not torn. In
@@ -119,20 +120,23 @@ func (i *Instance) compactData(c *core) error {
 	if err != nil || oldest == 0 {
 		return err
 	}
-	index, err := checkpoint.IndexOf(i.fs, dir, oldest)
+	pos, err := checkpoint.ReadPosition(i.fs, dir, oldest)
 	if err != nil { // the log stays whole until a newer snapshot takes the place of this one
 		i.log.Warn("the log was not shortened: the older snapshot can not be read", "error", err)
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
-	return c.dataLoop.Compact(ctx, index)
+	return c.dataLoop.Compact(ctx, pos.Index)
 }
 
 // checkpointCatalog writes the catalog and forgets the log behind the older one of the two newest files.
 func (i *Instance) checkpointCatalog(c *core) error {
-	view, status := c.catalog.View(), c.catalogLoop.Status()
-	index, err := i.writeCatalogSnapshot(catalog.Snapshot{State: view, Voters: status.Voters, Learners: status.Learners})
+	snap, err := c.catalogView()
+	if err != nil {
+		return err
+	}
+	index, err := i.writeCatalogSnapshot(snap)
 	if err != nil {
 		return err
 	}
@@ -149,6 +153,20 @@ func (i *Instance) checkpointCatalog(c *core) error {
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
 	return c.catalogLoop.Compact(ctx, found[min(snapshotsKept, len(found))-1])
+}
+
+// catalogView is the newest catalog with the members of its group there.
+func (c *core) catalogView() (snap catalog.Snapshot, err error) {
+	err = c.catalogLoop.Call(context.Background(), func(g *raftgroup.Group) error {
+		view, pos := c.catalog.View(), g.Position()
+		if index, term := view.Position(); index != pos.Index || term != pos.Term {
+			return fmt.Errorf("the catalog is at entry %d of term %d, entry %d of term %d is applied", index, term, pos.Index, pos.Term)
+		}
+		snap = catalog.Snapshot{State: view, Voters: pos.Voters, Learners: pos.Learners,
+			Outgoing: pos.Outgoing, LearnersNext: pos.LearnersNext}
+		return nil
+	})
+	return snap, err
 }
 
 // schedule says when a snapshot is written. Times are since the machine's boot.

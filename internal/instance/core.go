@@ -119,7 +119,8 @@ func (i *Instance) openCatalog(c *core) error {
 		return err
 	}
 	index, term := snap.State.Position()
-	g.position = raftgroup.Position{Index: index, Term: term, Voters: snap.Voters, Learners: snap.Learners}
+	g.position = raftgroup.Position{Index: index, Term: term, Voters: snap.Voters, Learners: snap.Learners,
+		Outgoing: snap.Outgoing, LearnersNext: snap.LearnersNext}
 	g.raftID, g.applied = c.id.RaftID, index
 	if g.log, err = i.openLog(catalogName, c.id, wal.SyncFsync); err != nil {
 		return err
@@ -140,7 +141,8 @@ func (i *Instance) openCatalog(c *core) error {
 	return nil
 }
 
-// replay applies the entries after the position that the log knows to be committed.
+// replay applies the entries after the position that the log knows to be committed. Those that are not the state machine's
+// have no data.
 func replay(g *groupFiles, apply func(raftgroup.Entry) error) error {
 	committed := g.log.Recovered().HardState.Commit
 	if first := g.log.FirstIndex(); first > g.applied+1 {
@@ -150,10 +152,11 @@ func replay(g *groupFiles, apply func(raftgroup.Entry) error) error {
 		if e.Index > committed {
 			return nil
 		}
-		if e.Type == raftgroup.EntryNormal && len(e.Data) > 0 {
-			if err := apply(e); err != nil {
-				return fmt.Errorf("entry %d: %w", e.Index, err)
-			}
+		if e.Type != raftgroup.EntryNormal {
+			e.Data = nil
+		}
+		if err := apply(e); err != nil {
+			return fmt.Errorf("entry %d: %w", e.Index, err)
 		}
 		g.applied = e.Index
 		return nil
@@ -288,6 +291,9 @@ func (i *Instance) replayData(g *groupFiles, loaded recovery.Loaded, locals *log
 			if e.Index%progressEvery == 0 {
 				i.life.progress(lifecycle.Progress{What: "log entries", Done: e.Index, Total: last})
 			}
+			if len(e.Data) == 0 {
+				return nil
+			}
 			beside, err := locals.Take(e.Index, e.Term)
 			if err != nil {
 				return err
@@ -374,7 +380,8 @@ func (i *Instance) loadSnapshot(c *core, dir string, signature uint64, log func(
 	}
 	i.log.Info("snapshot loaded", "file", res.Path, "rows", res.Rows, "seconds", (i.clock.Boot() - started).Seconds())
 	c.engine = engine
-	c.dataGroup.position = raftgroup.Position{Index: res.Index, Term: res.Term, Voters: res.Voters}
+	c.dataGroup.position = raftgroup.Position{Index: res.Index, Term: res.Term, Voters: res.Voters, Learners: res.Learners,
+		Outgoing: res.Outgoing, LearnersNext: res.LearnersNext}
 	c.dataGroup.applied = res.Index
 	c.snapshot.Store(res.Index)
 	c.snapshotRows.Store(res.Rows)

@@ -47,11 +47,12 @@ func (s *storage) install(meta *pb.SnapshotMetadata) {
 	s.setSnapshot(meta.GetIndex(), meta.GetTerm(), meta.GetConfState())
 }
 
-// Position is what a snapshot of the state machine stands for if it is taken now: the applied index.
+// Position is what a snapshot of the state machine stands for if it is taken now: the applied index, with the membership
+// there (not that of a snapshot that is only being installed).
 func (g *Group) Position() Position {
 	term, err := g.st.Term(g.applied)
 	invariant.Check(err == nil, "raftgroup: term of the applied index %d: %v", g.applied, err)
-	return positionOf(g.applied, term, g.conf)
+	return positionOf(g.applied, term, g.st.conf)
 }
 
 // HaveSnapshot tells that a snapshot of the state machine at this position is durable here, so that it can be sent to

@@ -24,12 +24,16 @@ import (
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
-// Header keys beside Tarantool's own: where the file stands in the replicated log, and who votes there.
+// Header keys beside Tarantool's own: where the file stands in the replicated log, and who the members are there. The last
+// three are there only if they have a value.
 const (
-	KeyFormat = "Lycosa-Snapshot"
-	KeyIndex  = "Raft-Index"
-	KeyTerm   = "Raft-Term"
-	KeyVoters = "Raft-Voters"
+	KeyFormat       = "Lycosa-Snapshot"
+	KeyIndex        = "Raft-Index"
+	KeyTerm         = "Raft-Term"
+	KeyVoters       = "Raft-Voters"
+	KeyLearners     = "Raft-Learners"
+	KeyOutgoing     = "Raft-Outgoing"
+	KeyLearnersNext = "Raft-Learners-Next"
 
 	formatVersion = "1"
 	// ServerVersion is the program version in the header: what Tarantool's tools expect to parse.
@@ -47,10 +51,12 @@ const (
 // ErrRunning means that a checkpoint is being written already.
 var ErrRunning = errors.New("snapshot is already in progress")
 
-// Position is the place of a snapshot in the data group's log.
+// Position is the place of a snapshot in the data group's log, with the members of the group there.
 type Position struct {
-	Index, Term uint64
-	Voters      []uint64
+	Index, Term      uint64
+	Voters, Learners []uint64
+	// Outgoing are the voters that a joint configuration leaves behind, LearnersNext those of them that become learners.
+	Outgoing, LearnersNext []uint64
 	// Local is the number of rows of local spaces so far.
 	Local uint64
 }
@@ -64,6 +70,59 @@ func (p Position) vclock() map[uint32]uint64 {
 		return map[uint32]uint64{1: p.Index}
 	}
 	return map[uint32]uint64{0: p.Local, 1: p.Index}
+}
+
+// header is what the position adds to the header of the file.
+func (p Position) header() map[string]string {
+	keys := map[string]string{KeyFormat: formatVersion, KeyIndex: strconv.FormatUint(p.Index, 10),
+		KeyTerm: strconv.FormatUint(p.Term, 10), KeyVoters: formatIDs(p.Voters)}
+	for key, ids := range map[string][]uint64{KeyLearners: p.Learners, KeyOutgoing: p.Outgoing, KeyLearnersNext: p.LearnersNext} {
+		if len(ids) > 0 {
+			keys[key] = formatIDs(ids)
+		}
+	}
+	return keys
+}
+
+// PositionOf reads the position from the header of a snapshot.
+func PositionOf(m snap.Meta) (Position, error) {
+	var p Position
+	var err error
+	if m.Extra[KeyFormat] == "" {
+		return p, errors.New("this snapshot was not written by lycosa; use `lycosa import`")
+	}
+	if p.Index, err = strconv.ParseUint(m.Extra[KeyIndex], 10, 64); err != nil || p.Index == 0 {
+		return p, fmt.Errorf("bad header key %s", KeyIndex)
+	}
+	if p.Term, err = strconv.ParseUint(m.Extra[KeyTerm], 10, 64); err != nil {
+		return p, fmt.Errorf("bad header key %s", KeyTerm)
+	}
+	p.Local = m.VClock[0]
+	if p.Voters, err = parseIDs(KeyVoters, m.Extra[KeyVoters]); err != nil {
+		return p, err
+	}
+	for _, list := range []struct {
+		key string
+		ids *[]uint64
+	}{{KeyLearners, &p.Learners}, {KeyOutgoing, &p.Outgoing}, {KeyLearnersNext, &p.LearnersNext}} {
+		if text, ok := m.Extra[list.key]; ok {
+			if *list.ids, err = parseIDs(list.key, text); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+func parseIDs(key, text string) (ids []uint64, err error) {
+	for s := range strings.SplitSeq(text, ",") {
+		id, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("bad header key %s", key)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // Options say where and in whose name a snapshot is written.
@@ -213,8 +272,7 @@ func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io
 	sw, err := snap.NewWriterOptions(w, snap.Meta{
 		Kind: snap.KindSnap, Version: ServerVersion, Instance: o.InstanceUUID,
 		VClock: pos.vclock(),
-		Extra: map[string]string{KeyFormat: formatVersion, KeyIndex: strconv.FormatUint(pos.Index, 10),
-			KeyTerm: strconv.FormatUint(pos.Term, 10), KeyVoters: formatIDs(pos.Voters)},
+		Extra:  pos.header(),
 	}, snap.WriterOptions{Compression: snap.CompressionFastest})
 	if err != nil {
 		return 0, err
@@ -320,22 +378,22 @@ func List(fsys sys.FS, dir string) ([]uint64, error) {
 	return found, nil
 }
 
-// IndexOf reads from the header of a snapshot which entry of the log it stands for.
-func IndexOf(fsys sys.FS, dir string, signature uint64) (uint64, error) {
+// ReadPosition reads the position of a snapshot from its header.
+func ReadPosition(fsys sys.FS, dir string, signature uint64) (Position, error) {
 	f, err := fsys.OpenFile(dir+"/"+Name(signature), os.O_RDONLY, 0)
 	if err != nil {
-		return 0, fmt.Errorf("checkpoint: %w", err)
+		return Position{}, fmt.Errorf("checkpoint: %w", err)
 	}
 	defer f.Close()
 	r, err := snap.NewReader(f, snap.Limits{})
 	if err != nil {
-		return 0, fmt.Errorf("checkpoint: %s: %w", Name(signature), err)
+		return Position{}, fmt.Errorf("checkpoint: %s: %w", Name(signature), err)
 	}
-	index, err := strconv.ParseUint(r.Meta().Extra[KeyIndex], 10, 64)
+	pos, err := PositionOf(r.Meta())
 	if err != nil {
-		return 0, fmt.Errorf("checkpoint: %s: bad header key %s", Name(signature), KeyIndex)
+		return Position{}, fmt.Errorf("checkpoint: %s: %w", Name(signature), err)
 	}
-	return index, nil
+	return pos, nil
 }
 
 // Retain removes all but the newest keep snapshots. It returns the signature of the oldest that is

@@ -11,8 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"github.com/lycosadb/lycosa/internal/box"
@@ -94,7 +92,7 @@ func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Loaded, 
 		return Loaded{}, err
 	}
 	res := Loaded{}
-	if res.Position, err = position(sr.Meta()); err != nil {
+	if res.Position, err = checkpoint.PositionOf(sr.Meta()); err != nil {
 		return Loaded{}, err
 	}
 	res.loader = engine.NewLoader(res.Index)
@@ -118,29 +116,6 @@ func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Loaded, 
 		p.done(b)
 	}
 	return res, res.loader.EndSnapshot()
-}
-
-func position(m snap.Meta) (checkpoint.Position, error) {
-	var p checkpoint.Position
-	var err error
-	if m.Extra[checkpoint.KeyFormat] == "" {
-		return p, errors.New("this snapshot was not written by lycosa; use `lycosa import`")
-	}
-	if p.Index, err = strconv.ParseUint(m.Extra[checkpoint.KeyIndex], 10, 64); err != nil || p.Index == 0 {
-		return p, fmt.Errorf("bad header key %s", checkpoint.KeyIndex)
-	}
-	if p.Term, err = strconv.ParseUint(m.Extra[checkpoint.KeyTerm], 10, 64); err != nil {
-		return p, fmt.Errorf("bad header key %s", checkpoint.KeyTerm)
-	}
-	p.Local = m.VClock[0]
-	for _, s := range strings.Split(m.Extra[checkpoint.KeyVoters], ",") {
-		id, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			return p, fmt.Errorf("bad header key %s", checkpoint.KeyVoters)
-		}
-		p.Voters = append(p.Voters, id)
-	}
-	return p, nil
 }
 
 // checkSum compares the hash of the whole file with its sidecar.

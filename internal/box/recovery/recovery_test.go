@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -165,6 +166,31 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	key := msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), "tag3")
 	if _, n, err := r.Select(&box.Query{SpaceID: spaceID, IndexID: 1, Limit: rowCount, Key: key}, nil); err != nil || n != rowCount/17+1 {
 		t.Fatalf("secondary index: %d rows, %v", n, err)
+	}
+}
+
+// TestMembership: all four lists of members come back, and a file without the three newer ones has voters alone.
+func TestMembership(t *testing.T) {
+	e := filled(t)
+	view := e.OpenView()
+	defer view.Close()
+	for _, want := range []checkpoint.Position{
+		{Index: checkpointAt, Term: 7, Voters: []uint64{2}},
+		{Index: checkpointAt, Term: 7, Voters: []uint64{2, 9}, Learners: []uint64{4, 8}, Outgoing: []uint64{2, 5}, LearnersNext: []uint64{5}},
+	} {
+		dir := t.TempDir()
+		o := checkpoint.Options{FS: real.FS{}, Dir: dir, InstanceUUID: "aaaaaaaa-0000-4000-8000-000000000001", Now: time.Unix(1795348234, 0)}
+		if _, err := checkpoint.Write(e, view, want, o); err != nil {
+			t.Fatal(err)
+		}
+		got, err := checkpoint.ReadPosition(real.FS{}, dir, checkpointAt)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("position %+v, %v, want %+v", got, err, want)
+		}
+		loaded, err := Load(newEngine(t), real.FS{}, dir, checkpointAt, nil)
+		if err != nil || !reflect.DeepEqual(loaded.Position, want) {
+			t.Errorf("loaded %+v, %v, want %+v", loaded.Position, err, want)
+		}
 	}
 }
 
