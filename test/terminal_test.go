@@ -71,7 +71,7 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
 	port, webPort := freePort(t), freePort(t)
-	args := []string{"demo", "--dir", dir, "--base-port", strconv.Itoa(port), "--http-base-port", strconv.Itoa(webPort)}
+	args := []string{"demo", "--instances", "1", "--dir", dir, "--base-port", strconv.Itoa(port), "--http-base-port", strconv.Itoa(webPort)}
 	listen, web := "127.0.0.1:"+strconv.Itoa(port), "127.0.0.1:"+strconv.Itoa(webPort)
 	first := ""
 	for n := range 2 {
@@ -108,8 +108,8 @@ func TestDemo(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("password file: %v, %v", info, err)
 	}
-	code, _, errs := run(t, "demo", "--instances", "3", "--dir", filepath.Join(t.TempDir(), "d"))
+	code, _, errs := run(t, "demo", "--instances", "16", "--dir", filepath.Join(t.TempDir(), "d"))
 	if code != 2 || !strings.Contains(errs, "instances") {
-		t.Errorf("three instances: exit code %d: %s", code, errs)
+		t.Errorf("sixteen instances: exit code %d: %s", code, errs)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,9 +40,10 @@ func TestMain(m *testing.M) {
 }
 
 // fakeInstance serves until it is stopped; FAKE_INSTANCE says how else it shall behave.
-func fakeInstance(_ *config.Config, ch *child.Child, logger *slog.Logger) int {
+func fakeInstance(cfg *config.Config, ch *child.Child, logger *slog.Logger) int {
 	ch.KeepAlive(nil)
 	step := func(to lifecycle.State, cause *lifecycle.Cause) {
+		tellOverHTTP(cfg, to, cause)
 		_ = ch.Status(lifecycle.Record{To: to, At: time.Unix(1, 0), Cause: cause, Stage: lifecycle.Discover, PID: os.Getpid()})
 	}
 	logger.Info("fake instance", "cookie_bytes", len(ch.Cookie().Reveal()), "password", string(ch.AdminPassword().Reveal()), "program", ch.Program())
@@ -57,6 +59,26 @@ func fakeInstance(_ *config.Config, ch *child.Child, logger *slog.Logger) int {
 	_ = ch.Ready()
 	<-ch.Stop()
 	return 0
+}
+
+// tellOverHTTP serves the document of an instance in a state, if HTTP was asked for.
+func tellOverHTTP(cfg *config.Config, state lifecycle.State, cause *lifecycle.Cause) {
+	if cfg.HTTPListen == "" {
+		return
+	}
+	l, err := net.Listen("tcp", cfg.HTTPListen)
+	if err != nil {
+		return
+	}
+	grade := "Offline"
+	if state == lifecycle.RolesConfigured {
+		grade = "Online"
+	}
+	doc, _ := json.Marshal(map[string]any{"name": cfg.InstanceName, "stage": "Postjoin", "state": state.String(), "cause": cause,
+		"grade": map[string]any{"current": map[string]any{"name": grade}, "target": map[string]any{"name": "Online"}}})
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(doc) }))
+	}()
 }
 
 // output gathers what a command writes, and tells when a text has come.
@@ -116,9 +138,15 @@ func TestUse(t *testing.T) {
 		{[]string{"run", "--lisen", "h:1"}, 2, "unknown flag --lisen; did you mean --listen?"},
 		{[]string{"run", "--config", "/nonexistent.yml"}, 2, "/nonexistent.yml"},
 		{[]string{"run", "--data-dir", "/proc/nothing/here"}, 2, "/proc/nothing/here"},
-		{[]string{"demo", "--instances", "3"}, 2, "clusters come with a later one"},
-		{[]string{"demo", "--replication-factor", "2"}, 2, "replicas come with a later one"},
+		{[]string{"demo", "--instances", "16"}, 2, "not between 1 and 15"},
+		{[]string{"demo", "--instances", "0"}, 2, "not between 1 and 15"},
+		{[]string{"demo", "--instances", "2", "--replication-factor", "3"}, 2, "not between 1 and the number of instances, 2"},
 		{[]string{"demo", "--base-port", "0"}, 2, "between 1 and 65535"},
+		{[]string{"demo", "--instances", "3", "--base-port", "65534"}, 2, "between 1 and 65535"},
+		{[]string{"demo", "--instances", "3", "--base-port", "8083"}, 2, "at least 3 apart"},
+		{[]string{"demo", "now"}, 2, `unexpected argument "now"`},
+		{[]string{"demo", "kill"}, 2, "give one name"},
+		{[]string{"demo", "stop", "--dir", "/nonexistent"}, 2, "no demonstration in /nonexistent"},
 	} {
 		code, out, errs := command(nil, c.args...)
 		if code != c.code || !strings.Contains(errs, c.says) || !strings.HasPrefix(errs, "lycosa: ") || out != "" {
@@ -176,15 +204,21 @@ func launchAndStop(t *testing.T, part, wait string, args ...string) (code int, s
 	case <-time.After(patience):
 		t.Fatalf("%q did not come: %s %s", wait, out, errs)
 	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	interrupt(t)
 	select {
 	case code = <-done:
 	case <-time.After(patience):
 		t.Fatalf("does not stop: %s %s", out, errs)
 	}
 	return code, out.String(), errs.String()
+}
+
+// interrupt ends what runs in this process as a service manager does.
+func interrupt(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestRunToTheEnd(t *testing.T) {
@@ -200,39 +234,6 @@ func TestRunToTheEnd(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%q: error %v, want mode %o", name, err, mode)
 		}
-	}
-}
-
-func TestDemoToTheEnd(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "demo")
-	code, out, errs := launchAndStop(t, "", "ready:", "demo", "--dir", dir, "--base-port", "4301", "--http-base-port", "9081")
-	password, err := os.ReadFile(filepath.Join(dir, "admin-password"))
-	if code != 0 || err != nil {
-		t.Fatalf("code %d, error %v, says %s", code, err, errs)
-	}
-	for _, want := range []string{"127.0.0.1:4301", "http://127.0.0.1:9081", strings.TrimSpace(string(password)), "net.box", "tarantool-driver", "curl ", "status --peer 127.0.0.1:4301"} {
-		if !strings.Contains(out, want) {
-			t.Errorf("the demo does not print %q:\n%s", want, out)
-		}
-	}
-	info, err := os.Stat(filepath.Join(dir, "admin-password"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the password file: error %v, mode %v", err, info.Mode())
-	}
-	log, err := os.ReadFile(filepath.Join(dir, "lycosa.log"))
-	if want := "password=" + strings.TrimSpace(string(password)); err != nil || !strings.Contains(string(log), want) || !strings.Contains(string(log), "cookie_bytes=64") {
-		t.Errorf("the instance did not get its secrets: error %v, log\n%s", err, log)
-	}
-	// The second time it is the same password.
-	if _, again, _ := launchAndStop(t, "", "ready:", "demo", "--dir", dir, "--base-port", "4301", "--http-base-port", "9081"); again != out {
-		t.Errorf("the second demo prints\n%s, the first\n%s", again, out)
-	}
-}
-
-func TestErrorStateIsToldAndFails(t *testing.T) {
-	code, _, errs := launchAndStop(t, "broken", "InitError", "demo", "--dir", filepath.Join(t.TempDir(), "demo"))
-	if code != 1 || !strings.Contains(errs, "cannot serve (InitError): no good") || !strings.Contains(errs, "the reason is in") {
-		t.Errorf("a stop from InitError: code %d, says %s", code, errs)
 	}
 }
 

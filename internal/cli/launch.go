@@ -15,7 +15,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/config"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/datadir/store"
-	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/supervisor"
 	"github.com/lycosadb/lycosa/internal/sys"
 	"github.com/lycosadb/lycosa/internal/sys/real"
@@ -32,11 +31,8 @@ type launch struct {
 	*app
 	cfg      *config.Config
 	warnings []string
-	// announce writes what a person should know at the start; onReady is called when the instance serves.
+	// announce writes what a person should know at the start.
 	announce func(verdict datadir.Verdict)
-	onReady  func()
-	// onStatus is called with each state and its cause or what is waited for.
-	onStatus func(state lifecycle.State, text string)
 	// log is the logger's file, for SIGHUP.
 	log *logWriter
 }
@@ -101,7 +97,7 @@ func (l *launch) prepare(dir store.Dir, logger *slog.Logger) (supervisor.Options
 	return supervisor.Options{
 		Dir: dir, Config: exported, Cookie: cookie, AdminPassword: password, Program: version, NoRestart: l.cfg.NoRestart,
 		ShutdownTimeout: l.cfg.ShutdownTimeout, Logger: logger.With("process", "supervisor"), Clock: real.Clock{},
-		OnHangup: func() { l.log.hangup(logger) }, OnReady: l.onReady, OnStatus: l.onStatus, Notifier: supervisor.NewNotifier(l.Environ), Env: l.Environ,
+		OnHangup: func() { l.log.hangup(logger) }, Notifier: supervisor.NewNotifier(l.Environ), Env: l.Environ,
 	}, nil
 }
 

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -83,12 +85,47 @@ func flock(file *os.File, path string, wait time.Duration, say func(string)) err
 	}
 }
 
-// holder names who wrote the lock file.
-func holder(file *os.File) string {
+// Holder returns the process that holds the lock on a data directory. held is false if nobody does; pid is 0 if the
+// holder has not written its id yet. A lock that is being looked at cannot be taken for that instant.
+func Holder(fsys sys.FS, dir string) (pid int, held bool, err error) {
+	path := dir + "/" + datadir.LockFile
+	f, err := fsys.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("lock %s: %w", path, err)
+	}
+	defer f.Close()
+	described, ok := f.(interface{ Fd() uintptr })
+	if !ok {
+		return 0, false, errors.New("this file system has no descriptors to lock")
+	}
+	err = unix.Flock(int(described.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if err == nil {
+		return 0, false, nil
+	}
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return 0, false, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return holderPID(f), true, nil
+}
+
+// holderPID reads the id in a lock file, 0 if there is none.
+func holderPID(file io.ReaderAt) int {
 	data := make([]byte, 32)
 	n, _ := file.ReadAt(data, 0)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n])))
 	if err != nil || pid <= 0 {
+		return 0
+	}
+	return pid
+}
+
+// holder names who wrote the lock file.
+func holder(file *os.File) string {
+	pid := holderPID(file)
+	if pid == 0 {
 		return "another process"
 	}
 	if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {

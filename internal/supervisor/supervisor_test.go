@@ -366,6 +366,27 @@ func TestLockNamesItsHolder(t *testing.T) {
 	_ = again.Release()
 }
 
+// TestHolder: who holds a directory is told, and asking does not take it.
+func TestHolder(t *testing.T) {
+	dir := t.TempDir()
+	expect := func(wantPID int, wantHeld bool) {
+		t.Helper()
+		if pid, held, err := Holder(real.FS{}, dir); pid != wantPID || held != wantHeld || err != nil {
+			t.Errorf("process %d, held %v, error %v; want %d, %v", pid, held, err, wantPID, wantHeld)
+		}
+	}
+	expect(0, false)
+	lock, err := AcquireLock(real.FS{}, dir, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(os.Getpid(), true)
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	expect(0, false) // the file and the id in it stay
+}
+
 func TestLockIsNoLink(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink(filepath.Join(dir, "elsewhere"), filepath.Join(dir, "lock")); err != nil {
