@@ -47,6 +47,9 @@ func (l Lease) Covers(index uint64, now time.Duration) bool {
 	return l.Index != 0 && index >= l.Index && now < l.Until
 }
 
+// Endless reports that the lease is a lone voter's, which no clock can end: it ends when the membership changes.
+func (l Lease) Endless() bool { return l.Until == math.MaxInt64 }
+
 // leaseLength is the election timeout less one tick, less the 10 % by which two clocks may run apart.
 func leaseLength(election, tick time.Duration) time.Duration { return (election - tick) / 10 * 9 }
 

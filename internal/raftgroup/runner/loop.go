@@ -70,6 +70,7 @@ func (l *Loop[R]) keepLocal(index, term uint64) {
 func (l *Loop[R]) run() {
 	defer close(l.done)
 	defer close(l.disk.quit)
+	defer func() { l.endReads(errShutdown()) }()
 	l.publish()
 	l.drain()
 	if l.cfg.Group.Lone() {
@@ -104,6 +105,7 @@ func (l *Loop[R]) run() {
 			l.beginStop()
 			l.refuse(errShutdown())
 			l.abort(errcode.New(errcode.UnknownOutcome, "the instance stopped"))
+			l.deny(errShutdown())
 			return
 		}
 	}
@@ -147,7 +149,7 @@ func (l *Loop[R]) giveUp(err error) {
 
 // idle reports that nothing is under way.
 func (l *Loop[R]) idle() bool {
-	return l.poisoned || (l.pending.empty() && len(l.writes) == 0 && !l.tending)
+	return l.poisoned || (l.pending.empty() && len(l.writes) == 0 && !l.tending && l.unconfirmed() == 0)
 }
 
 // drive works until nothing more can be done without news.
@@ -160,6 +162,7 @@ func (l *Loop[R]) drive() {
 	}
 	if !l.poisoned {
 		l.refuseQueued()
+		l.askReads()
 	}
 }
 
@@ -186,18 +189,24 @@ func (l *Loop[R]) drain() {
 		if rd.Changed {
 			l.changed()
 		}
+		l.answerReads(rd.ReadStates)
+		l.lease.show(g.Lease())
 		for _, m := range rd.Messages {
 			if l.cfg.Send != nil {
 				l.cfg.Send(m)
 			}
 		}
 	}
+	// The answer to a heartbeat extends the lease without making work.
+	l.lease.show(g.Lease())
 	if worked {
 		l.committed.Store(g.Committed())
 		l.applied.Store(g.AppliedIndex())
 		l.last.Store(g.LastIndex())
 		l.cfg.Log.NoteCommit(g.AppliedIndex())
+		l.progress.tell()
 	}
+	l.confirm()
 }
 
 // feedDisk hands waiting writes to the disk as far as it takes them without blocking. A write that needs no sync is done
@@ -277,6 +286,11 @@ func (l *Loop[R]) changed() {
 	if !g.Leading() {
 		l.giveUp(raftgroup.NotLeader(s.LeaderID))
 	}
+	if s.Role != raftgroup.RoleLeader || s.Term != l.ledTerm {
+		l.ledTerm = s.Term
+		l.deny(raftgroup.NotLeader(s.LeaderID))
+	}
+	l.reads.newest = 0 // what was asked for may never be answered
 	l.publish()
 }
 
@@ -327,6 +341,7 @@ func (l *Loop[R]) propose(reqs []R) {
 	entry := l.cfg.Machine.Run(index, term, reqs)
 	clear(reqs)
 	if entry == nil {
+		l.confirm()
 		return
 	}
 	invariant.Check(len(entry) > 0, "runner: Run made an empty entry for index %d", index)
@@ -451,6 +466,8 @@ func (l *Loop[R]) poison(err error) {
 	unknown := errcode.New(errcode.UnknownOutcome, "the log could not be written")
 	unknown.Cause = reason
 	l.abort(unknown)
+	l.deny(reason)
+	l.endReads(reason)
 	l.giveUp(reason)
 	l.refuse(reason)
 	l.cfg.Logger.Error("log poisoned: nothing is acknowledged any more", "group", l.cfg.Name, "error", err)
@@ -465,6 +482,7 @@ func (l *Loop[R]) tick() {
 		return
 	}
 	l.cfg.Group.Tick(l.cfg.Clock.Boot())
+	l.pruneReads()
 	l.sinceTend += l.cfg.Tick
 	if !l.full || l.sinceTend >= l.cfg.RetryInterval {
 		l.tend()

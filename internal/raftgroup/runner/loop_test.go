@@ -294,11 +294,13 @@ type trio struct {
 	mu    sync.Mutex
 	loops map[uint64]*runner.Loop[request]
 	cut   map[uint64]bool
+	// drop, if not nil, loses single messages.
+	drop func(raftgroup.Message) bool
 }
 
 func (n *trio) send(m raftgroup.Message) {
 	n.mu.Lock()
-	to, lost := n.loops[m.To()], n.cut[m.From()] || n.cut[m.To()]
+	to, lost := n.loops[m.To()], n.cut[m.From()] || n.cut[m.To()] || n.drop != nil && n.drop(m)
 	n.mu.Unlock()
 	if to != nil && !lost {
 		to.Step(m)

@@ -54,6 +54,19 @@ type Worker interface {
 	GiveUp(err error)
 }
 
+// Confirmer is what a machine is too that has answers which wrote nothing but tell what the state is. Such an answer rests on
+// the newest state, so it may only go out once it is sure that nobody else led by the time it was made, and if what
+// it rests on is committed; the machine looks after the second. Its methods are called on the loop's goroutine.
+type Confirmer interface {
+	// Unconfirmed is the number of the newest such answer that waits; 0 means none. Numbers grow with each Run that makes some.
+	Unconfirmed() uint64
+	// Confirm tells that this replica led when the answers up to a number had been made. Numbers of answers that are gone are
+	// passed over.
+	Confirm(upTo uint64)
+	// Deny tells that this will never be known: those who wait get err.
+	Deny(err error)
+}
+
 // Config of a loop. Log, Group, Machine and Clock must be given.
 type Config[R any] struct {
 	Log     *wal.Log
@@ -126,6 +139,9 @@ type Loop[R any] struct {
 	committed atomic.Uint64
 	applied   atomic.Uint64
 	last      atomic.Uint64
+	lease     shownLease
+	progress  progress
+	reads     reads
 
 	// the rest belongs to the loop's goroutine
 
@@ -133,6 +149,11 @@ type Loop[R any] struct {
 	// worker is the machine, if it is one; ready is closed.
 	worker Worker
 	ready  chan struct{}
+	// confirmer is the machine, if it is one; confirming: a read request is out on its behalf.
+	confirmer  Confirmer
+	confirming bool
+	// ledTerm is the term that Deny has not been called for, if this replica leads.
+	ledTerm uint64
 	// batch[batchAt:] has been taken from the queue and waits to be run.
 	batch   []R
 	batchAt int
@@ -177,6 +198,9 @@ func Start[R any](cfg Config[R]) *Loop[R] {
 	}
 	close(l.ready)
 	l.worker, _ = cfg.Machine.(Worker)
+	l.confirmer, _ = cfg.Machine.(Confirmer)
+	l.reads.overdue = 2 * cfg.Tick
+	l.progress.changed = make(chan struct{})
 	first := cfg.Group.Status()
 	l.status.Store(&first)
 	go l.run()

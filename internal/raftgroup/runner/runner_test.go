@@ -46,6 +46,9 @@ type machine struct {
 	busy   atomic.Bool
 	turns  atomic.Int64
 	gaveUp chan error
+	// asking are requests that wrote nothing and wait to be confirmed, asked their number so far.
+	asking []request
+	asked  uint64
 }
 
 type run struct {
@@ -73,6 +76,11 @@ func (m *machine) Run(index, term uint64, reqs []request) []byte {
 	for _, q := range reqs {
 		if q.value == "" {
 			q.done <- nil
+			continue
+		}
+		if q.value == question {
+			m.asking = append(m.asking, q)
+			m.asked++
 			continue
 		}
 		r.values = append(r.values, q.value)
