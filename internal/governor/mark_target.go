@@ -12,13 +12,21 @@ import (
 const autoOfflineDefault = 5 * time.Second
 
 // planTarget is the sentinel: an instance that should be Online and has been silent for auto_offline_timeout is marked
-// Offline. Only the leader's own evidence counts; an instance it never heard of is not judged.
+// Offline. Only the leader's own evidence counts, from the time since it leads; of itself it is never silent.
 func planTarget(s subject, r *Report) (*Step, string) {
-	if s.row.Target.Name != lifecycle.Online || !s.heard || s.obs.LastHeard.IsZero() {
+	last := s.obs.LastHeard
+	if s.row.Target.Name != lifecycle.Online || s.row.Current.Name == lifecycle.Expelled ||
+		s.heard && last.IsZero() {
 		return nil, ""
 	}
+	if last.Before(s.in.LeadingSince) {
+		last = s.in.LeadingSince
+	}
+	if last.IsZero() {
+		return nil, "" // never heard of
+	}
 	timeout := s.in.Catalog.Timeout(catalog.ConfAutoOfflineTimeout, autoOfflineDefault)
-	due := s.obs.LastHeard.Add(timeout)
+	due := last.Add(timeout)
 	if s.in.Now.Before(due) {
 		r.recheck(due)
 		return nil, ""

@@ -1,9 +1,10 @@
 // Package governor decides what the leader of the catalog's raft group does next: it takes every instance from its current
-// grade towards its target grade, one recorded step at a time. Pure: Plan is a function of its input, the present time
+// grade towards its target grade, and every raft group to the members and the leader that it should have, a step at a time. Pure: Plan is a function of its input, the present time
 // included, and keeps nothing between calls that could not be lost.
 //
-// Each step is in a file of its own; Plan asks them in order of priority, and for each subject the first that has something
-// to do wins. A step carries the operation to record and the guard that makes it void if the catalog has changed. Where
+// Each step is in a file of its own; Plan asks them in order of priority, and for each subject (the catalog's group, an instance,
+// a replicaset) the first that has something to do wins. A step carries the operation to record and the guard that makes it
+// void if the catalog has changed, or an action on a raft group and what makes that void: term, catalog index, voters. Where
 // nothing can be done yet the report says why, in a sentence.
 //
 // What it is not: the loop that carries steps out (governor/runner), or the judge of who leads (raftgroup).
@@ -28,8 +29,16 @@ type Input struct {
 	Leader string
 	// Catalog is the newest committed view.
 	Catalog *catalog.State
+	// LeadingSince is when it began to lead: nobody is silent for longer. Zero: one that was never heard of is not judged.
+	LeadingSince time.Time
 	// Instances holds what is known of the instances, by name. One that is missing has not been heard of.
 	Instances map[string]Observed
+	// CatalogGroup is the catalog's raft group as this instance, its leader, sees it.
+	CatalogGroup GroupView
+	// DataGroups holds the raft groups of the replicasets, by name of the replicaset.
+	DataGroups map[string]GroupView
+	// Autoreturn: a replicaset that was led by its target_master_name before a failover goes back to it.
+	Autoreturn bool
 	// Previous is the last report: rows that say the same keep their time.
 	Previous Report
 }
@@ -48,23 +57,22 @@ type Observed struct {
 	Sharding bool
 }
 
-// DataProgress is how far an instance has come in the raft group of its replicaset.
+// DataProgress is how far an instance has come in the raft group of its replicaset: what it has applied of what is committed.
 type DataProgress struct {
-	// Member: it is a voter, or a learner where the plan keeps it one.
-	Member bool
-	// RowsApplied and RowsTotal tell how far it has caught up; equal when it has.
 	RowsApplied, RowsTotal uint64
-	// Quorum: the group has a leader.
-	Quorum bool
 }
 
-// Step is one thing to record in the catalog, all choices made.
+// Step is one thing to carry out, all choices made: either an operation to record in the catalog with its guard, or an action.
 type Step struct {
+	// Key names what the step is about, uniquely; steps of different keys run side by side.
+	Key     string
 	Kind    string // file name of the step that planned it
-	Subject string // name of an instance
-	Text    string // what is done, for people
+	Subject string // name of an instance or a replicaset, or "catalog"
+	Text    string // what is done, for people; a step planned again for the same purpose has the same text
 	Op      catalog.Op
 	Guard   catalog.Predicate
+	// Action, if not nil, is carried out instead of recording Op.
+	Action Action
 }
 
 // Row is one line of a report.
@@ -104,11 +112,12 @@ type planner struct {
 	plan func(s subject, r *Report) (step *Step, wait string)
 }
 
-// planners are the steps in order of priority.
+// planners are the steps of instances in order of priority.
 func planners() []planner {
 	return []planner{
 		{"mark_target", planTarget},
 		{"downgrade", planDowngrade},
+		{"expel", planExpel},
 		{"raft_synced", planRaftSynced},
 		{"replicated", planReplicated},
 		{"sharding_initialized", planSharding},
@@ -116,7 +125,38 @@ func planners() []planner {
 	}
 }
 
-// Plan returns the steps to carry out now, at most one for each instance, in the order of their names, and the report.
+// subjectCatalog is the subject of the steps on the catalog's group.
+const subjectCatalog = "catalog"
+
+// The kinds of steps on groups and replicasets.
+const (
+	kindCatalogLeader   = "catalog_leader"
+	kindCatalogMembers  = "catalog_members"
+	kindLeadership      = "leadership"
+	kindDataMembers     = "data_members"
+	kindExpelReplicaset = "expel_replicaset"
+	kindReady           = "replicaset_ready"
+)
+
+// replicasetPlanner looks at one replicaset and writes to the report what it waits for.
+type replicasetPlanner struct {
+	kind string
+	plan func(in Input, rs catalog.Replicaset, r *Report) *Step
+}
+
+// replicasetPlanners are the steps of replicasets in order of priority. All of them say what they wait for; the first that
+// has something to do wins.
+func replicasetPlanners() []replicasetPlanner {
+	return []replicasetPlanner{
+		{kindLeadership, planLeadership},
+		{kindDataMembers, planDataMembers},
+		{kindExpelReplicaset, planExpelReplicaset},
+		{kindReady, planReady},
+	}
+}
+
+// Plan returns the steps to carry out now, at most one for each subject: the catalog, the instances in the order of their
+// names, the replicasets in that of theirs; and the report.
 func Plan(in Input) ([]Step, Report) {
 	r := Report{Leader: in.Leader, Term: in.Term, LastError: in.Previous.LastError}
 	if !in.Leading {
@@ -128,25 +168,46 @@ func Plan(in Input) ([]Step, Report) {
 		return nil, r
 	}
 	var steps []Step
+	add := func(scope, kind, subject string, step *Step) {
+		step.Key, step.Kind, step.Subject = scope+"/"+subject, kind, subject
+		steps = append(steps, *step)
+		r.Steps = append(r.Steps, since(in, in.Previous.Steps, Row{Subject: subject, Kind: kind, Text: step.Text}))
+	}
+	if step := planCatalogLeader(in, &r); step != nil {
+		add("group", kindCatalogLeader, subjectCatalog, step)
+	} else if step := planCatalogMembers(in, &r); step != nil {
+		add("group", kindCatalogMembers, subjectCatalog, step)
+	}
 	for _, row := range in.Catalog.Instances() {
-		s := subject{in: in, row: row}
-		s.obs, s.heard = in.Instances[row.Name]
-		for _, p := range planners() {
-			step, wait := p.plan(s, &r)
-			if wait != "" {
-				r.wait(in, Row{Subject: row.Name, Kind: p.kind, Text: row.Name + ": " + wait})
-			}
-			if step != nil {
-				step.Kind, step.Subject = p.kind, row.Name
-				steps = append(steps, *step)
-				r.Steps = append(r.Steps, since(in, in.Previous.Steps, Row{Subject: row.Name, Kind: p.kind, Text: step.Text}))
-			}
-			if step != nil || wait != "" {
+		if kind, step := planInstance(in, row, &r); step != nil {
+			add("instance", kind, row.Name, step)
+		}
+	}
+	for _, rs := range in.Catalog.Replicasets() {
+		for _, p := range replicasetPlanners() {
+			if step := p.plan(in, rs, &r); step != nil {
+				add("replicaset", p.kind, rs.Name, step)
 				break
 			}
 		}
 	}
-	return append(steps, planReplicasets(in, &r)...), r
+	return steps, r
+}
+
+// planInstance asks the steps of instances in turn, up to the first that has something to do or to wait for.
+func planInstance(in Input, row catalog.Instance, r *Report) (kind string, step *Step) {
+	s := subject{in: in, row: row}
+	s.obs, s.heard = in.Instances[row.Name]
+	for _, p := range planners() {
+		step, wait := p.plan(s, r)
+		if wait != "" {
+			r.wait(in, Row{Subject: row.Name, Kind: p.kind, Text: row.Name + ": " + wait})
+		}
+		if step != nil || wait != "" {
+			return p.kind, step
+		}
+	}
+	return "", nil
 }
 
 func (r *Report) wait(in Input, row Row) {

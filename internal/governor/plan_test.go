@@ -3,8 +3,10 @@ package governor
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the scripts give as what they should give")
@@ -72,13 +75,15 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, in: Input{Now: time.Unix(0, 0).UTC(), Leading: true, Term: 1, Leader: "i1", Catalog: catalog.New(),
-		Instances: map[string]Observed{}}}
+		Instances: map[string]Observed{}, DataGroups: map[string]GroupView{}}}
 	for _, e := range entries {
 		w.index++
 		if _, _, err := w.in.Catalog.Apply(w.index, 1, e); err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.group("catalog", []string{"leader=i1", "voters=i1"})
+	w.group("r1", []string{"leader=i1", "voters=i1"})
 	return w
 }
 
@@ -105,11 +110,22 @@ func (w *world) run(lines []string) string {
 func (w *world) command(args []string) string {
 	switch args[0] {
 	case "add":
-		n := uint64(len(w.in.Catalog.Instances()) + 1)
-		row := catalog.Instance{Name: args[1], UUID: "uuid-" + args[1], RaftID: 10 * n, DataRaftID: 10*n + 1,
-			ReplicasetName: "r1", Tier: "default"}
-		return w.result(w.execute(catalog.Op{Kind: catalog.Dml, DML: []catalog.DML{{Kind: catalog.Insert,
-			Table: catalog.TableInstance, Tuple: row.Row()}}}))
+		return w.add(args[1], args[2:])
+	case "replicaset":
+		return w.replicaset(args[1], args[2:])
+	case "reason":
+		row, _ := w.in.Catalog.Instance(args[1])
+		row.TargetReason = strings.Join(args[2:], " ")
+		return w.result(w.replace(catalog.TableInstance, row.Row()))
+	case "group":
+		return w.group(args[1], args[2:])
+	case "leads":
+		second, err := strconv.Atoi(args[1])
+		w.in.LeadingSince = time.Unix(int64(second), 0).UTC()
+		return w.result(err)
+	case "autoreturn":
+		w.in.Autoreturn = true
+		return ""
 	case "target":
 		g, err := lifecycle.ParseGradeName(args[2])
 		if err != nil {
@@ -120,6 +136,13 @@ func (w *world) command(args []string) string {
 			err = w.execute(op)
 		}
 		return w.result(err)
+	case "online":
+		for _, name := range args[1:] {
+			if err := w.online(name); err != nil {
+				return w.result(err)
+			}
+		}
+		return ""
 	case "observe":
 		return w.observe(args[1], args[2:])
 	case "lose":
@@ -141,6 +164,173 @@ func (w *world) command(args []string) string {
 	return "unknown command " + args[0] + "\n"
 }
 
+func (w *world) replace(table uint32, row []byte) error {
+	return w.execute(catalog.Op{Kind: catalog.Dml, DML: []catalog.DML{{Kind: catalog.Replace, Table: table, Tuple: row}}})
+}
+
+// add makes an instance, with raft ids 10 times its number and one more: replicaset=NAME tier=NAME KEY:VALUE (failure domain)
+func (w *world) add(name string, facts []string) string {
+	n := uint64(len(w.in.Catalog.Instances()) + 1)
+	row := catalog.Instance{Name: name, UUID: "uuid-" + name, RaftID: 10 * n, DataRaftID: 10*n + 1, ReplicasetName: "r1",
+		Tier: "default"}
+	for _, fact := range facts {
+		if v, ok := strings.CutPrefix(fact, "replicaset="); ok {
+			row.ReplicasetName = v
+		} else if v, ok := strings.CutPrefix(fact, "tier="); ok {
+			row.Tier = v
+		} else if k, v, ok := strings.Cut(fact, ":"); ok {
+			row.FailureDomain = map[string]string{k: v}
+		}
+	}
+	return w.result(w.replace(catalog.TableInstance, row.Row()))
+}
+
+// online takes an instance through all grades.
+func (w *world) online(name string) error {
+	row, _ := w.in.Catalog.Instance(name)
+	row.Target = lifecycle.Grade{Name: lifecycle.Online, Incarnation: row.Target.Incarnation + 1}
+	for _, g := range lifecycle.Grades()[1:5] {
+		row.Current = lifecycle.Grade{Name: g, Incarnation: row.Target.Incarnation}
+		if err := w.replace(catalog.TableInstance, row.Row()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replicaset makes or changes a replicaset: state=S target=INSTANCE current=INSTANCE
+func (w *world) replicaset(name string, facts []string) string {
+	rs, ok := w.in.Catalog.Replicaset(name)
+	if !ok {
+		rs = catalog.Replicaset{Name: name, UUID: "uuid-" + name, Tier: "default", WeightOrigin: "auto",
+			State: catalog.ReplicasetNotReady}
+	}
+	for _, fact := range facts {
+		key, v, _ := strings.Cut(fact, "=")
+		switch key {
+		case "state":
+			rs.State = v
+		case "target":
+			rs.TargetMaster = v
+		case "current":
+			rs.CurrentMaster = v
+		default:
+			return "unknown fact " + fact + "\n"
+		}
+	}
+	return w.result(w.replace(catalog.TableReplicaset, rs.Row()))
+}
+
+// group replaces what is known of a group: leader=NAME term=N voters=A,B learners=C joint committed=N match=A:N,B:N silent=A
+// Members are instances or raft ids; they answer and have all that is committed, unless something else is said.
+func (w *world) group(name string, facts []string) string {
+	view := GroupView{Known: true, Term: 1, Committed: 10, Progress: map[uint64]uint64{}, Active: map[uint64]bool{}}
+	all := func(v string) (ids []uint64) {
+		for member := range strings.SplitSeq(v, ",") {
+			ids = append(ids, w.id(name, member))
+		}
+		return ids
+	}
+	for _, fact := range facts {
+		key, v, _ := strings.Cut(fact, "=")
+		switch key {
+		case "unknown":
+			view.Known = false
+		case "leader":
+			view.Leader = v
+		case "term":
+			view.Term, _ = strconv.ParseUint(v, 10, 64)
+		case "committed":
+			view.Committed, _ = strconv.ParseUint(v, 10, 64)
+		case "voters":
+			view.Voters = all(v)
+		case "learners":
+			view.Learners = all(v)
+		case "joint":
+			view.Joint = true
+		case "silent", "match":
+		default:
+			return "unknown fact " + fact + "\n"
+		}
+	}
+	for _, id := range append(slices.Clone(view.Voters), view.Learners...) {
+		view.Progress[id], view.Active[id] = view.Committed, true
+	}
+	for _, fact := range facts {
+		key, v, _ := strings.Cut(fact, "=")
+		for member := range strings.SplitSeq(v, ",") {
+			who, match, _ := strings.Cut(member, ":")
+			switch key {
+			case "silent":
+				delete(view.Active, w.id(name, who))
+			case "match":
+				view.Progress[w.id(name, who)], _ = strconv.ParseUint(match, 10, 64)
+			}
+		}
+	}
+	if name == "catalog" {
+		w.in.CatalogGroup = view
+	} else {
+		w.in.DataGroups[name] = view
+	}
+	return ""
+}
+
+// id is the raft id of an instance in a group, or the number that stands there.
+func (w *world) id(group, member string) uint64 {
+	row, ok := w.in.Catalog.Instance(member)
+	switch {
+	case !ok:
+		id, _ := strconv.ParseUint(member, 10, 64)
+		return id
+	case group == "catalog":
+		return row.RaftID
+	}
+	return row.DataRaftID
+}
+
+// act carries out an action at once: a new learner answers and is caught up.
+func (w *world) act(a Action) {
+	switch a := a.(type) {
+	case CatalogChange:
+		w.in.CatalogGroup = changed(w.in.CatalogGroup, a.Changes)
+	case GroupChange:
+		w.in.DataGroups[a.Replicaset] = changed(w.in.DataGroups[a.Replicaset], a.Changes)
+	case TransferLeader:
+		if a.Replicaset == "" {
+			w.in.Leader, w.in.CatalogGroup.Leader = a.To, a.To
+			return
+		}
+		view := w.in.DataGroups[a.Replicaset]
+		view.Leader = a.To
+		w.in.DataGroups[a.Replicaset] = view
+	}
+}
+
+// changed is the view with changes in effect.
+func changed(v GroupView, changes []raftgroup.Change) GroupView {
+	v.Progress, v.Active = maps.Clone(v.Progress), maps.Clone(v.Active)
+	for _, c := range changes {
+		gone := func(id uint64) bool { return id == c.ID }
+		v.Voters = slices.DeleteFunc(slices.Clone(v.Voters), gone)
+		v.Learners = slices.DeleteFunc(slices.Clone(v.Learners), gone)
+		switch c.Op {
+		case raftgroup.AddVoter:
+			v.Voters = append(v.Voters, c.ID)
+		case raftgroup.AddLearner:
+			v.Learners = append(v.Learners, c.ID)
+		case raftgroup.Remove:
+			delete(v.Progress, c.ID)
+			delete(v.Active, c.ID)
+			continue
+		}
+		v.Progress[c.ID], v.Active[c.ID] = max(v.Progress[c.ID], v.Committed), true
+	}
+	slices.Sort(v.Voters)
+	slices.Sort(v.Learners)
+	return v
+}
+
 func (w *world) result(err error) string {
 	if err != nil {
 		return "error: " + err.Error() + "\n"
@@ -148,7 +338,7 @@ func (w *world) result(err error) string {
 	return ""
 }
 
-// observe sets what is known of an instance: applied=N|now state=S member quorum rows=A/B sharding heard=SECOND
+// observe sets what is known of an instance: applied=N|now state=S rows=A/B sharding heard=SECOND
 func (w *world) observe(name string, facts []string) string {
 	o := w.in.Instances[name]
 	for _, fact := range facts {
@@ -162,10 +352,6 @@ func (w *world) observe(name string, facts []string) string {
 			}
 		case "state":
 			o.State, err = lifecycle.ParseState(v)
-		case "member":
-			o.Data.Member = true
-		case "quorum":
-			o.Data.Quorum = true
 		case "rows":
 			_, err = fmt.Sscanf(v, "%d/%d", &o.Data.RowsApplied, &o.Data.RowsTotal)
 		case "sharding":
@@ -194,7 +380,7 @@ func (w *world) plan() string {
 		for _, g := range steps[i].Guard.Ranges {
 			fmt.Fprintf(&out, " guard %s", catalog.TableName(g.Table))
 		}
-		fmt.Fprintf(&out, " at %d/%d\n", steps[i].Guard.Index, steps[i].Guard.Term)
+		out.WriteString(fence(steps[i]) + "\n")
 	}
 	for _, row := range r.Waiting {
 		fmt.Fprintf(&out, "waiting: %s (since %d)\n", row.Text, row.Since.Unix())
@@ -208,6 +394,19 @@ func (w *world) plan() string {
 	return out.String()
 }
 
+// fence says what makes a step void.
+func fence(s Step) string {
+	switch a := s.Action.(type) {
+	case CatalogChange:
+		return fmt.Sprintf(" in term %d of voters %v", a.Term, a.Voters)
+	case GroupChange:
+		return fmt.Sprintf(" by %s in term %d of voters %v at %d", a.Leader, a.Term, a.Voters, a.CatalogIndex)
+	case TransferLeader:
+		return fmt.Sprintf(" to %d in term %d", a.ToID, a.Term)
+	}
+	return fmt.Sprintf(" at %d/%d", s.Guard.Index, s.Guard.Term)
+}
+
 // do carries out the planned steps and plans on until nothing more can be done.
 func (w *world) do() string {
 	var out strings.Builder
@@ -217,12 +416,17 @@ func (w *world) do() string {
 			return out.String()
 		}
 		for _, s := range w.steps {
+			if s.Action != nil {
+				w.act(s.Action)
+				continue
+			}
 			if err := w.execute(s.Op); err != nil {
 				return out.String() + w.result(err)
 			}
-			o := w.in.Instances[s.Subject]
+		}
+		for name, o := range w.in.Instances { // all apply what was recorded
 			o.Applied = w.index
-			w.in.Instances[s.Subject] = o
+			w.in.Instances[name] = o
 		}
 	}
 	return out.String() + "it does not come to an end\n"

@@ -2,26 +2,30 @@ package governor
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 )
 
-// planReplicated waits until the instance is a caught-up member of its replicaset's group and its box is configured.
+// planReplicated waits until the instance is a caught-up voter of its replicaset's group and its box is configured.
 func planReplicated(s subject, _ *Report) (*Step, string) {
 	if !s.stands(lifecycle.RaftSynced) {
 		return nil, ""
 	}
 	name, data := s.row.ReplicasetName, s.obs.Data
+	view := s.in.DataGroups[name]
 	switch {
-	case !data.Member:
-		return nil, "waiting to become a member of the group of replicaset " + name
-	case !data.Quorum:
+	case !view.Known || view.Leader == "":
 		return nil, "waiting for a leader of replicaset " + name
-	case data.RowsApplied < data.RowsTotal:
+	case !view.member(s.row.DataRaftID):
+		return nil, "waiting to become a member of the group of replicaset " + name
+	case data.RowsApplied+caughtUpMax < data.RowsTotal:
 		return nil, fmt.Sprintf("waiting to catch up replicaset %s: %s of %s rows", name, grouped(data.RowsApplied),
 			grouped(data.RowsTotal))
+	case !slices.Contains(view.Voters, s.row.DataRaftID):
+		return nil, "waiting for a vote in the group of replicaset " + name
 	case !boxConfigured(s.obs.State):
 		return nil, fmt.Sprintf("waiting for state BoxConfigured, now %s", s.obs.State)
 	}

@@ -260,14 +260,25 @@ func (i *Instance) governorInput(c *core) governor.Input {
 		Now: i.clock.Wall(), Leading: cat.Role == raftgroup.RoleLeader, Term: cat.Term, Catalog: c.catalog.View(),
 		Instances: map[string]governor.Observed{c.id.InstanceName: {
 			Applied: c.catalog.Applied(), State: p.State,
-			Data:     governor.DataProgress{Member: true, RowsApplied: data.Applied, RowsTotal: data.Committed, Quorum: data.LeaderID != 0},
+			Data:     governor.DataProgress{RowsApplied: data.Applied, RowsTotal: data.Committed},
 			Sharding: true, // there is nothing to configure until sharding exists
 		}},
 	}
 	if row, ok := in.Catalog.InstanceByRaftID(cat.LeaderID); ok {
 		in.Leader = row.Name
 	}
+	in.CatalogGroup = groupView(cat, in.Leader)
+	in.DataGroups = map[string]governor.GroupView{}
+	if data.LeaderID == c.id.DataRaftID {
+		in.DataGroups[c.id.ReplicasetName] = groupView(data, c.id.InstanceName)
+	}
 	return in
+}
+
+// groupView is what a lone member knows of its group.
+func groupView(s raftgroup.Status, leader string) governor.GroupView {
+	return governor.GroupView{Known: s.LeaderID != 0, Leader: leader, Term: s.Term, Voters: s.Voters, Learners: s.Learners,
+		Joint: s.Joint, Committed: s.Committed}
 }
 
 // catalogChanged keeps the grants in step with the catalog and puts changes of grade on record.

@@ -5,6 +5,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,9 @@ type Options struct {
 	Read func() governor.Input
 	// Propose records an operation with its guard in the catalog.
 	Propose func(ctx context.Context, op catalog.Op, guard catalog.Predicate) (catalog.Result, error)
+	// Act carries out the action of a step; it must be given where there is more than one instance. It returns when the
+	// action is done or refused.
+	Act func(ctx context.Context, step governor.Step) error
 	// Wakes are channels whose tokens mean "read again", such as catalog/runner.Machine.Subscribe returns. At most two.
 	Wakes []<-chan struct{}
 	// StepTimeout bounds the recording of a step, 3 s unless given.
@@ -154,12 +158,25 @@ func (r *Runner) record(ctx context.Context, steps []governor.Step) error {
 func (r *Runner) recordOne(ctx context.Context, step governor.Step) error {
 	ctx, cancel := context.WithTimeout(ctx, r.opts.StepTimeout)
 	defer cancel()
-	res, err := r.opts.Propose(ctx, step.Op, step.Guard)
 	log := r.opts.Logger.With("step", step.Kind, "subject", step.Subject)
+	err := r.carryOut(ctx, step)
 	if err != nil {
 		log.Warn("governor: step failed", "text", step.Text, "error", err)
 		return err
 	}
-	log.Info("governor: "+step.Text, "index", res.Index)
+	log.Info("governor: " + step.Text)
 	return nil
+}
+
+var errNoAct = errors.New("this instance cannot change groups")
+
+func (r *Runner) carryOut(ctx context.Context, step governor.Step) error {
+	switch {
+	case step.Action == nil:
+		_, err := r.opts.Propose(ctx, step.Op, step.Guard)
+		return err
+	case r.opts.Act == nil:
+		return errNoAct
+	}
+	return r.opts.Act(ctx, step)
 }

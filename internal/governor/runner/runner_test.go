@@ -40,8 +40,7 @@ func newCluster(t *testing.T) *cluster {
 			t.Fatal(err)
 		}
 	}
-	c.seen = governor.Observed{State: lifecycle.RolesConfigured, Sharding: true,
-		Data: governor.DataProgress{Member: true, Quorum: true}}
+	c.seen = governor.Observed{State: lifecycle.RolesConfigured, Sharding: true}
 	return c
 }
 
@@ -51,7 +50,9 @@ func (c *cluster) read() governor.Input {
 	seen := c.seen
 	seen.Applied, _ = c.state.Position()
 	return governor.Input{Now: time.Now(), Leading: true, Term: 1, Leader: "i1", Catalog: c.state,
-		Instances: map[string]governor.Observed{"i1": seen}}
+		Instances:    map[string]governor.Observed{"i1": seen},
+		CatalogGroup: governor.GroupView{Known: true, Leader: "i1", Voters: []uint64{1}},
+		DataGroups:   map[string]governor.GroupView{"default_1": {Known: true, Leader: "i1", Voters: []uint64{2}}}}
 }
 
 func (c *cluster) propose(_ context.Context, op catalog.Op, _ catalog.Predicate) (catalog.Result, error) {
