@@ -211,13 +211,18 @@ func checkTransition(table uint32, old, row []byte) error {
 		}
 	case table == TableDBConfig && row == nil:
 		return errcode.Newf(errcode.CASTableNotAllowed, "Parameters cannot be deleted, only set")
-	case table == TableInstance && old != nil && row != nil:
+	case table == TableInstance && row == nil:
+		return errcode.Newf(errcode.CASTableNotAllowed, "Instances are expelled, never deleted: their names and ids are not given again")
+	case table == TableInstance && old != nil:
 		return checkInstanceTransition(must(ParseInstance, old), must(ParseInstance, row))
 	}
 	return nil
 }
 
 func checkInstanceTransition(old, row Instance) error {
+	if old.UUID != row.UUID || old.ReplicasetName != row.ReplicasetName || old.Tier != row.Tier {
+		return errcode.New(errcode.IllegalParams, "uuid, replicaset and tier of "+old.Name+" cannot change")
+	}
 	if old.Current != row.Current && !lifecycle.GradeAllowed(old.Current, row.Current) {
 		return badTransition("grade", old.Name, old.Current, row.Current)
 	}

@@ -67,7 +67,7 @@ func PlanJoin(s *State, r JoinRequest, newReplicasetUUID string) (op Op, guard P
 	if known, ok := s.joined(r); ok {
 		return s.rejoin(known, r)
 	}
-	if err := s.checkVersion(r); err != nil {
+	if err := s.checkVersion(r.InstanceUUID, r.Version); err != nil {
 		return Op{}, Predicate{}, err
 	}
 	return s.joinNew(r, newReplicasetUUID)
@@ -81,7 +81,7 @@ func AnswerJoin(s *State, uuid string) (JoinAnswer, error) {
 		i, ok = s.permitHolder(uuid)
 	}
 	if !ok {
-		return JoinAnswer{}, errcode.New(errcode.NoSuchInstance, "with uuid "+uuid)
+		return JoinAnswer{}, noSuchUUID(uuid)
 	}
 	if isExpelled(i) {
 		return JoinAnswer{}, errcode.New(errcode.InstanceExpelled, i.Name)
@@ -100,13 +100,17 @@ func CheckMember(s *State, uuid string, raftID uint64) error {
 	i, ok := s.InstanceByUUID(uuid)
 	switch {
 	case !ok:
-		return errcode.New(errcode.NoSuchInstance, "with uuid "+uuid)
+		return noSuchUUID(uuid)
 	case isExpelled(i):
 		return errcode.New(errcode.InstanceExpelled, i.Name)
 	case i.RaftID != raftID:
 		return errcode.Newf(errcode.JoinFilesLost, "Instance %s was replaced: raft id %d is no longer its own", i.Name, raftID)
 	}
 	return nil
+}
+
+func noSuchUUID(uuid string) error {
+	return errcode.Newf(errcode.NoSuchInstance, "No instance has uuid %.*s", uuidBytes, uuid)
 }
 
 // isExpelled reports whether an instance is expelled or on the way out, which nothing undoes.
@@ -154,7 +158,7 @@ func (s *State) rejoin(i Instance, r JoinRequest) (Op, Predicate, error) {
 	case wasOnline(i) && i.Permit != PermitOpen && i.Permit != r.InstanceUUID:
 		return Op{}, Predicate{}, errcode.New(errcode.JoinFilesLost, i.Name, i.Name)
 	}
-	if err := s.checkVersion(r); err != nil {
+	if err := s.checkVersion(r.InstanceUUID, r.Version); err != nil {
 		return Op{}, Predicate{}, err
 	}
 	next := i
@@ -162,10 +166,10 @@ func (s *State) rejoin(i Instance, r JoinRequest) (Op, Predicate, error) {
 	if next.Permit == PermitOpen {
 		next.Permit = r.InstanceUUID
 	}
-	changes, err := s.addressChanges(i, r.Address, r.HTTPAddress)
-	if err != nil {
+	if err := s.checkAddressFree(i.Name, r.Address); err != nil {
 		return Op{}, Predicate{}, err
 	}
+	changes := s.addressChanges(i, r.Address, r.HTTPAddress)
 	if next.Permit != i.Permit || next.Version != i.Version || !maps.Equal(next.FailureDomain, i.FailureDomain) {
 		changes = append(changes, DML{Kind: Replace, Table: TableInstance, Tuple: next.Row()})
 	}
@@ -281,24 +285,18 @@ func (s *State) freeInstanceName(replicaset string) string {
 }
 
 // addressChanges are the changes that move an instance to other addresses; an empty HTTP address removes the row.
-func (s *State) addressChanges(i Instance, address, httpAddress string) ([]DML, error) {
+func (s *State) addressChanges(i Instance, address, httpAddress string) []DML {
 	var changes []DML
-	if address != s.PeerAddress(i.RaftID, ConnIproto) {
-		if err := s.checkAddressFree(i.Name, address); err != nil {
-			return nil, err
+	for _, want := range []PeerAddress{{i.RaftID, address, ConnIproto}, {i.RaftID, httpAddress, ConnHTTP}} {
+		switch old := s.PeerAddress(i.RaftID, want.Kind); {
+		case want.Address == old:
+		case want.Address == "":
+			changes = append(changes, DML{Kind: Delete, Table: TablePeerAddress, Key: Key(i.RaftID, want.Kind)})
+		default:
+			changes = append(changes, DML{Kind: Replace, Table: TablePeerAddress, Tuple: want.Row()})
 		}
-		changes = append(changes, DML{Kind: Replace, Table: TablePeerAddress,
-			Tuple: PeerAddress{i.RaftID, address, ConnIproto}.Row()})
 	}
-	switch old := s.PeerAddress(i.RaftID, ConnHTTP); {
-	case httpAddress == old:
-	case httpAddress == "":
-		changes = append(changes, DML{Kind: Delete, Table: TablePeerAddress, Key: Key(i.RaftID, ConnHTTP)})
-	default:
-		changes = append(changes, DML{Kind: Replace, Table: TablePeerAddress,
-			Tuple: PeerAddress{i.RaftID, httpAddress, ConnHTTP}.Row()})
-	}
-	return changes, nil
+	return changes
 }
 
 // Limits of what a joiner may say of itself.

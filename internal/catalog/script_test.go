@@ -129,6 +129,8 @@ func (w *world) command(args []string) string {
 		return w.propose(&p, op)
 	case "join":
 		return w.join(strings.Join(args[1:], " "))
+	case "expel", "replace", "recover", "address", "domain", "version", "member", "up":
+		return w.member(args)
 	case "grade":
 		return w.grade(args[1], args[2], args[3])
 	}

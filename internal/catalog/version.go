@@ -30,10 +30,10 @@ func (r release) follows(other release) bool {
 	return r.major == other.major && r.minor == other.minor+1 || r.major == other.major+1 && r.minor == 0
 }
 
-// checkVersion refuses a joiner whose release is neither the lowest of the cluster nor the one that is being rolled out,
+// checkVersion refuses an instance whose release is neither the lowest of the others nor the one that is being rolled out,
 // which may be only the next one. Builds without a release number are not judged.
-func (s *State) checkVersion(r JoinRequest) error {
-	mine, ok := parseRelease(r.Version)
+func (s *State) checkVersion(uuid, version string) error {
+	mine, ok := parseRelease(version)
 	if !ok {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (s *State) checkVersion(r JoinRequest) error {
 	known := false
 	for _, i := range s.Instances() {
 		v, ok := parseRelease(i.Version)
-		if !ok || isExpelled(i) || i.UUID == r.InstanceUUID {
+		if !ok || isExpelled(i) || i.UUID == uuid {
 			continue
 		}
 		if !known || v.less(low) {
@@ -55,7 +55,7 @@ func (s *State) checkVersion(r JoinRequest) error {
 	if !known || mine == low || mine == high || low == high && mine.follows(low) {
 		return nil
 	}
-	return errcode.New(errcode.JoinVersion, r.Version, low.String(), high.String())
+	return errcode.New(errcode.JoinVersion, version, low.String(), high.String())
 }
 
 func (r release) less(other release) bool {

@@ -312,6 +312,7 @@ const (
 	InstanceExpelled              Code = 10020
 	ReplicasetExpelled            Code = 10021
 	Uninitialized                 Code = 10024
+	ExpelNotAllowed               Code = 10025
 	ProposalDropped               Code = 10027
 	UnknownOutcome                Code = 12001
 	DiskFull                      Code = 12002
@@ -333,4 +334,5 @@ const (
 	JoinVersion                   Code = 12045
 	JoinDiffers                   Code = 12046
 	JoinFilesLost                 Code = 12047
+	ReplaceNotAllowed             Code = 12048
 )

@@ -458,6 +458,8 @@ var table = map[Code]entry{
 		hint: "Its name is not used again. Leave the replicaset to the leader, or choose another name."},
 	Uninitialized: {name: "UNINITIALIZED", format: "Instance is not initialized yet",
 		hint: "Wait until the instance has a place in a cluster; lycosa status shows what it waits for."},
+	ExpelNotAllowed: {name: "EXPEL_NOT_ALLOWED", format: "Instance %s cannot be expelled: %s",
+		hint: "Bring other instances up first. If what the text names is lost anyway, repeat the command with --force."},
 	ProposalDropped: {name: "PROPOSAL_DROPPED", format: "The proposal was dropped, try again",
 		hint: "Nothing was changed. Try again after a moment."},
 	UnknownOutcome: {name: "UNKNOWN_OUTCOME", format: "The outcome of the write is unknown: %s",
@@ -500,4 +502,6 @@ var table = map[Code]entry{
 		hint: "Start it as it was started first, or on an empty data directory to join anew."},
 	JoinFilesLost: {name: "JOIN_FILES_LOST", format: "Instance %s was running before, and its files are gone: run lycosa replace %s",
 		hint: "What it has voted for and written must not be forgotten, so it gets a new place in its groups: run lycosa replace with its name. Until then it waits."},
+	ReplaceNotAllowed: {name: "REPLACE_NOT_ALLOWED", format: "Instance %s cannot be replaced: %s",
+		hint: "Stop it first, or wait until it is Offline. If no other copy of its rows will come back, repeat the command with --force: the replicaset begins anew, empty."},
 }
