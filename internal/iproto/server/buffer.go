@@ -5,14 +5,28 @@ import "sync"
 // buffer is a byte slice that can be pooled without allocating.
 type buffer struct{ b []byte }
 
-// pool keeps buffers of the usual size; connections hold one only while they have bytes.
-type pool struct{ p sync.Pool }
+// pool keeps buffers; connections hold one only while they have bytes.
+type pool struct {
+	usual sync.Pool // of bufferBytes to 2*flushBytes
+	large sync.Pool // of more, to largeBytesMax
+}
 
 func (p *pool) get() *buffer {
-	if b, ok := p.p.Get().(*buffer); ok {
+	if b, ok := p.usual.Get().(*buffer); ok {
 		return b
 	}
 	return &buffer{b: make([]byte, 0, bufferBytes)}
+}
+
+// getFor returns a buffer for about n bytes: who gathers as much each time does not let one grow each time.
+func (p *pool) getFor(n int) *buffer {
+	if n <= 2*flushBytes {
+		return p.get()
+	}
+	if b, ok := p.large.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, 0, min(n, largeBytesMax))}
 }
 
 // holding returns a buffer with a copy of some bytes. Few bytes get few: many connections may each have a short reply
@@ -37,11 +51,16 @@ func (p *pool) add(b *buffer, data []byte) *buffer {
 	return b
 }
 
-// put takes a buffer back; a small one and one that has grown are left to the garbage collector. nil is allowed.
+// put takes a buffer back; a small one and one that has grown beyond measure are left to the garbage collector. nil is
+// allowed.
 func (p *pool) put(b *buffer) {
-	if b == nil || cap(b.b) < bufferBytes || cap(b.b) > 2*flushBytes {
+	if b == nil || cap(b.b) < bufferBytes || cap(b.b) > largeBytesMax {
 		return
 	}
 	b.b = b.b[:0]
-	p.p.Put(b)
+	if cap(b.b) > 2*flushBytes {
+		p.large.Put(b)
+		return
+	}
+	p.usual.Put(b)
 }

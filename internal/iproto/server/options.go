@@ -111,8 +111,10 @@ const (
 	flushBytes = 64 << 10
 	// writeChunkBytes is how much one write call gets, so that progress of slow peers is seen.
 	writeChunkBytes = 256 << 10
-	// bufferBytes is the size of pooled buffers; larger ones are made as bytes arrive and not kept.
+	// bufferBytes is the size of pooled buffers; larger ones are made as bytes arrive.
 	bufferBytes = 32 << 10
+	// largeBytesMax is the size up to which buffers that have grown are kept for replies.
+	largeBytesMax = 1 << 20
 	// smallBytes is the size of the buffers in which short replies wait.
 	smallBytes = 512
 	// countedBytesMin is the size of a request from which on its bytes are counted while it is in flight.

@@ -24,7 +24,9 @@ type reader struct {
 	in   *buffer
 	from int
 	out  *buffer
-	req  iproto.Request
+	// gathered is how many bytes of replies the last drain had at once.
+	gathered int
+	req      iproto.Request
 
 	// current is the backend of this drain; backend is the one that has had a request of this session.
 	current, backend *Backend
@@ -216,7 +218,8 @@ func (s *Session) giveBack() {
 // replies. It returns false when the session is to end.
 func (s *Session) drain() bool {
 	b := s.enter()
-	s.out = s.srv.pool.get()
+	s.out = s.srv.pool.getFor(s.gathered)
+	s.gathered = 0
 	more, served := true, false
 	for more {
 		data := s.in.b[s.from:]

@@ -228,6 +228,7 @@ func (s *Session) flushOut() bool {
 	if len(s.out.b) == 0 && !s.pushed {
 		return true
 	}
+	s.gathered = max(s.gathered, len(s.out.b))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pushed = false
