@@ -161,27 +161,33 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzRender: tuples are foreign bytes.
+// FuzzRender: tuples are foreign bytes. What is written of them is a few times as long, and no number in them asks for more.
 func FuzzRender(f *testing.F) {
 	f.Add([]byte{0x93, 1, 0xa1, 'x', 0x81, 1, 2})
 	f.Add([]byte{0x91, 0xd5, 1, 1, 0x5c})
+	f.Add([]byte{0x91, 0xc7, 6, 1, 0xd2, 0x7f, 0xff, 0xff, 0xff, 0x1c})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if msgpack.Check(b) != nil {
 			return
 		}
 		for _, format := range []Format{FormatTable, FormatJSON, FormatYAML} {
 			for _, expanded := range []bool{false, true} {
-				var out bytes.Buffer
-				p := printer{out: bufio.NewWriter(&out), format: format, expanded: expanded}
-				data := append(msgpack.AppendArrayHeader(nil, 1), b...)
-				if err := p.rows(context.Background(), []string{"a"}, data, true); err != nil {
-					t.Fatal(err)
-				}
-				if err := p.document(context.Background(), b); err != nil {
-					t.Fatal(err)
-				}
+				meter.Check(t, len(b), 1024, func() { render(t, b, format, expanded) })
 			}
 		}
-		newSchema(1, b, b)
+		meter.Check(t, len(b), 1024, func() { newSchema(1, b, b) })
 	})
+}
+
+// render writes a value as the only one of a row and as a document.
+func render(t *testing.T, b []byte, format Format, expanded bool) {
+	var out bytes.Buffer
+	p := printer{out: bufio.NewWriter(&out), format: format, expanded: expanded}
+	data := append(msgpack.AppendArrayHeader(nil, 1), b...)
+	if err := p.rows(context.Background(), []string{"a"}, data, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.document(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
 }
