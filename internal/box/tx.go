@@ -94,6 +94,9 @@ func (t *Tx) Close() {
 // Version is the version that the transaction reads.
 func (t *Tx) Version() uint64 { return t.version }
 
+// Writes reports whether the transaction has changed anything.
+func (t *Tx) Writes() bool { return len(t.ddl) > 0 || len(t.spaces) > 0 || len(t.sequences) > 0 }
+
 // hold charges the transaction for what it keeps.
 func (t *Tx) hold(bytes int) error {
 	if t.held+bytes > TxBytesMax {

@@ -106,6 +106,7 @@ func (r *rig) turn() {
 	r.mu.Unlock()
 	r.index++
 	r.machine.Run(r.index, 1, batches)
+	r.machine.Confirm(r.machine.Unconfirmed())
 	r.machine.Commit(r.index)
 }
 

@@ -68,7 +68,7 @@ func (m *Machine) work() {
 // answer holds the reply of a job until the open version is committed.
 func (m *Machine) answer(j job, tup []byte, err error) {
 	frames := m.reply(nil, j.sync, tup, err)
-	m.held = append(m.held, held{batch: &Batch{Sink: j.sink, Writes: []Write{{Sync: j.sync}}}, frames: frames})
+	m.held = append(m.held, held{batch: &Batch{Sink: j.sink, Writes: []Write{{Sync: j.sync, wrote: err == nil}}}, frames: frames})
 	m.tell(JobEvent{Build: j.build, Ended: true, Err: err})
 }
 

@@ -122,6 +122,7 @@ func TestBuildFails(t *testing.T) {
 	a, b := client{}, client{}
 	m.Run(4, 1, []*Batch{{Sink: a, Writes: []Write{buildIndex(1, 1)}}, {Sink: b, Writes: []Write{insertPair(7, 5000, 1)}}})
 	m.Run(5, 1, nil)
+	m.Confirm(m.Unconfirmed())
 	m.Commit(4)
 	if b[7] != 0 || a[1] != errcode.TupleFound || m.Busy() || rowsOf(t, e, 1) >= 0 {
 		t.Fatalf("answers %v and %v", a, b)
@@ -152,6 +153,7 @@ func TestBuildIsGivenUp(t *testing.T) {
 	}
 	gone.gone = true
 	m.Run(4, 1, nil)
+	m.Confirm(m.Unconfirmed())
 	check(gone.client, errcode.SessionClosed)
 
 	a := client{}

@@ -35,6 +35,9 @@ type Write struct {
 	Sync uint64
 	// Schema is the schema version that the client demands, 0 for any.
 	Schema uint64
+
+	// wrote: it was run, and its outcome depends on its entry.
+	wrote bool
 }
 
 // Batch is what one connection gathered in one drain. Its statements run in their order, each atomic by itself.
@@ -95,6 +98,8 @@ const entryBytesMax = 16 << 20
 // held is a batch's replies, which wait for a version to be committed.
 type held struct {
 	version uint64
+	// confirm, if not 0, is the number under which they wait for a confirmation too: their Run made no entry.
+	confirm uint64
 	batch   *Batch
 	frames  []byte
 }
@@ -107,6 +112,8 @@ type Machine struct {
 	held []held
 	// running is the newest version with an entry that is not committed yet.
 	running uint64
+	// asked is the number of the newest replies that needed a confirmation, confirmed that of the newest that have it.
+	asked, confirmed uint64
 	// spare are the rooms of frames that were sent.
 	spare [][]byte
 	// jobs are statements that take many turns, in the order in which they began. The first gets on with each Run.
@@ -143,11 +150,17 @@ func (m *Machine) Run(index, term uint64, batches []*Batch) []byte {
 		m.running = index
 	}
 	m.keepLocal(index, term)
-	// A reply that wrote nothing waits as well: what it says may rest on entries that are not committed yet.
+	// A reply that wrote nothing waits as well: what it says may rest on entries that are not committed yet. If this Run
+	// makes an entry, its commit shows that nobody else led; else that has to be found out.
+	if entry == nil && len(m.held) > first {
+		m.asked++
+	}
 	for i := first; i < len(m.held); i++ {
 		m.held[i].version = m.running
+		if entry == nil {
+			m.held[i].confirm = m.asked
+		}
 	}
-	m.release()
 	return entry
 }
 
@@ -179,6 +192,7 @@ func (m *Machine) execute(b *Batch) []byte {
 			m.begin(build, b.Sink, w.Sync)
 			continue
 		}
+		w.wrote = err == nil && (tup != nil || w.Statement.Kind == box.Upsert)
 		frames = m.reply(frames, w.Sync, tup, err)
 	}
 	return frames
@@ -242,6 +256,7 @@ func (m *Machine) reply(frames []byte, sync uint64, tup []byte, err error) []byt
 func (m *Machine) commitTx(w *Write, frames []byte) []byte {
 	err := m.engine.CommitTx(w.Tx)
 	w.Tx.Close()
+	w.wrote = err == nil && w.Tx.Writes()
 	version := m.engine.NewestSchema().Version
 	if err != nil {
 		return iproto.AppendError(frames, w.Sync, version, errcode.Of(err))
@@ -278,60 +293,27 @@ func (m *Machine) noticeSchema() {
 	}
 }
 
-// release answers the batches whose version is published.
-func (m *Machine) release() {
-	visible := m.engine.Published()
-	n := 0
-	for n < len(m.held) && m.held[n].version <= visible {
-		n++
-	}
-	for i := range m.held[:n] {
-		m.send(m.held[i].batch, m.held[i].frames, len(m.held) == 1)
-	}
-	rest := copy(m.held, m.held[n:])
-	clear(m.held[rest:])
-	m.held = m.held[:rest]
-}
-
-// Abort unlinks everything from version from on and tells its clients that the outcome is not known.
-func (m *Machine) Abort(from uint64, err error) {
-	m.engine.Rollback(from - 1)
-	m.running = from - 1
-	for i := range m.held {
-		h := &m.held[i]
-		if h.version >= from {
-			m.fail(h.batch, unknownOutcome(err))
-		} else {
-			m.send(h.batch, h.frames, false)
-		}
-	}
-	clear(m.held)
-	m.held = m.held[:0]
-}
-
-// unknownOutcome is what clients get whose writes may or may not have happened.
-func unknownOutcome(err error) *errcode.Error {
-	if errcode.Is(err, errcode.UnknownOutcome) {
-		return errcode.Of(err)
-	}
-	return errcode.New(errcode.UnknownOutcome, err.Error())
-}
-
 // Refuse answers batches that were not run.
 func (m *Machine) Refuse(batches []*Batch, err error) {
 	for _, b := range batches {
-		m.fail(b, errcode.Of(err))
+		m.fail(b, errcode.Of(err), errcode.Of(err))
 	}
 }
 
-func (m *Machine) fail(b *Batch, e *errcode.Error) {
+// fail answers each statement of a batch: with the first error those that wrote, with the second those that did not.
+func (m *Machine) fail(b *Batch, wrote, other *errcode.Error) {
 	version := m.engine.PublishedSchema().Version
 	frames := m.room()
 	for i := range b.Writes {
-		if tx := b.Writes[i].Tx; tx != nil {
-			tx.Close()
+		w := &b.Writes[i]
+		if w.Tx != nil {
+			w.Tx.Close()
 		}
-		frames = iproto.AppendError(frames, b.Writes[i].Sync, version, e)
+		e := other
+		if w.wrote {
+			e = wrote
+		}
+		frames = iproto.AppendError(frames, w.Sync, version, e)
 	}
 	m.send(b, frames, false)
 }

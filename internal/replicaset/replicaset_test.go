@@ -89,13 +89,21 @@ func TestAnswersWaitForCommit(t *testing.T) {
 	if dup := m.Run(3, 1, []*Batch{{Sink: b, Writes: []Write{put(7, "x")}}}); dup != nil || len(b) != 0 {
 		t.Fatalf("entry %x, answers %v", dup, b)
 	}
+	m.Confirm(m.Unconfirmed())
+	if len(b) != 0 {
+		t.Fatalf("confirmed, but not committed: answers %v", b)
+	}
 	m.Commit(2)
 	if a[1] != 0 || a[2] != 0 || len(a) != 2 || b[7] != errcode.TupleFound || visible(t, e) != 2 {
 		t.Fatalf("answers %v %v, %d rows", a, b, visible(t, e))
 	}
-	// With nothing in flight such an answer comes at once.
+	// With nothing in flight such an answer comes as soon as it is confirmed.
 	late := client{}
-	if m.Run(3, 1, []*Batch{{Sink: late, Writes: []Write{put(8, "x")}}}); late[8] != errcode.TupleFound {
+	m.Run(3, 1, []*Batch{{Sink: late, Writes: []Write{put(8, "x")}}})
+	if len(late) != 0 || m.Unconfirmed() == 0 {
+		t.Fatalf("answers %v before they are confirmed", late)
+	}
+	if m.Confirm(m.Unconfirmed()); late[8] != errcode.TupleFound || m.Unconfirmed() != 0 {
 		t.Fatalf("answers %v", late)
 	}
 }
@@ -141,7 +149,7 @@ func TestSchemaVersion(t *testing.T) {
 	w := put(1, "x")
 	w.Schema = e.NewestSchema().Version + 1
 	m.Run(2, 1, []*Batch{{Sink: a, Writes: []Write{w}}})
-	m.Commit(2)
+	m.Confirm(m.Unconfirmed())
 	if a[1] != errcode.WrongSchemaVersion || visible(t, e) != 0 {
 		t.Fatalf("answers %v, %d rows", a, visible(t, e))
 	}

@@ -1,0 +1,93 @@
+package replicaset
+
+import (
+	"testing"
+
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+// remove deletes a row of the space that put writes to.
+func remove(sync uint64, key string) Write {
+	b := msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), key)
+	return Write{Sync: sync, Statement: box.Statement{Kind: box.Delete, SpaceID: dictionary.SpaceSchema, Key: b}}
+}
+
+func one(c client, w ...Write) []*Batch { return []*Batch{{Sink: c, Writes: w}} }
+
+// TestConfirmation: what wrote nothing is not answered before it is sure that nobody else led. The commit of an entry that
+// was run before shows nothing, that of one that was run in the same turn, or later, does.
+func TestConfirmation(t *testing.T) {
+	m, _ := newTestMachine(t)
+	a, b, c, d := client{}, client{}, client{}, client{}
+	m.Run(2, 1, one(a, put(1, "x")))
+	m.Run(3, 1, one(b, put(2, "x")))
+	m.Commit(2)
+	if a[1] != 0 || len(a) != 1 || len(b) != 0 {
+		t.Fatalf("answers %v and %v", a, b)
+	}
+	m.Run(3, 1, append(one(c, put(3, "y")), one(d, put(4, "x"))...))
+	if first := m.Unconfirmed(); first != 1 {
+		t.Errorf("unconfirmed is %d", first)
+	}
+	m.Commit(3)
+	if b[2] != errcode.TupleFound || c[3] != 0 || d[4] != errcode.TupleFound || m.Unconfirmed() != 0 {
+		t.Fatalf("answers %v, %v and %v", b, c, d)
+	}
+	// An old confirmation says nothing about newer answers.
+	m.Run(4, 1, one(a, remove(5, "nothing")))
+	m.Confirm(1)
+	if _, ok := a[5]; ok {
+		t.Error("answered by the confirmation of another")
+	}
+	m.Confirm(m.Unconfirmed())
+	if code, ok := a[5]; !ok || code != 0 {
+		t.Errorf("answers %v", a)
+	}
+}
+
+// TestDeny: leadership is lost while answers wait. Those that wrote nothing are refused, what was committed is not touched.
+func TestDeny(t *testing.T) {
+	m, _ := newTestMachine(t)
+	a := client{}
+	m.Run(2, 1, one(a, put(1, "x")))
+	m.Run(3, 1, one(a, put(2, "x")))
+	m.Deny(errcode.New(errcode.NotALeader, "x"))
+	if len(a) != 1 || a[2] != errcode.NotALeader || m.Unconfirmed() != 0 {
+		t.Fatalf("answers %v", a)
+	}
+	if m.Commit(2); a[1] != 0 || len(a) != 2 {
+		t.Errorf("answers %v", a)
+	}
+	m.Run(3, 1, one(a, put(3, "x")))
+	if _, ok := a[3]; ok {
+		t.Error("answered by what was denied before")
+	}
+}
+
+// TestAbortedAnswers: of a void entry only those statements have an unknown outcome that wrote; of one that was never
+// proposed none has.
+func TestAbortedAnswers(t *testing.T) {
+	m, _ := newTestMachine(t)
+	a, b, c := client{}, client{}, client{}
+	m.Run(2, 1, one(a, put(1, "x"), put(2, "x"), remove(3, "nothing")))
+	m.Run(3, 1, one(b, put(4, "x")))
+	m.Run(3, 1, one(c, put(5, "y")))
+	m.Commit(2)
+	m.Abort(3, errcode.New(errcode.UnknownOutcome, "lost"))
+	if a[1] != 0 || a[2] != errcode.TupleFound || a[3] != 0 || b[4] != errcode.NotALeader || c[5] != errcode.UnknownOutcome {
+		t.Errorf("answers %v, %v and %v", a, b, c)
+	}
+	m.Run(3, 1, one(a, put(6, "z"), put(7, "x"), remove(8, "nothing")))
+	m.Abort(3, errcode.New(errcode.UnknownOutcome, "lost"))
+	if a[6] != errcode.UnknownOutcome || a[7] != errcode.NotALeader || a[8] != errcode.NotALeader {
+		t.Errorf("answers %v", a)
+	}
+	m.Run(3, 1, one(a, put(9, "z"), put(10, "x")))
+	m.Abort(3, errcode.New(errcode.ProposalDropped))
+	if a[9] != errcode.ProposalDropped || a[10] != errcode.ProposalDropped {
+		t.Errorf("answers %v", a)
+	}
+}
