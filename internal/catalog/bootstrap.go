@@ -40,7 +40,7 @@ type BootstrapParams struct {
 	// AdminAuth is the password of user admin; zero: he comes in only over the local socket.
 	AdminAuth Auth
 	// PublicFunctions are the ids of the functions that everybody may call before login (box.schema.user.info,
-	// .proc_instance_info).
+	// .proc_instance_info, .proc_cluster_info).
 	PublicFunctions []uint32
 }
 

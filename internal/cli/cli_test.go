@@ -284,26 +284,31 @@ func serveOnce(t *testing.T, reply func(sync uint64) []byte) (address string) {
 		if err != nil {
 			return
 		}
-		defer conn.Close()
-		_, _ = conn.Write(iproto.AppendGreeting(nil, "2.11.0", testIdentity().InstanceUUID, [iproto.SaltBytes]byte{}))
-		for {
-			head := make([]byte, 5)
-			if _, err := io.ReadFull(conn, head); err != nil {
-				return
-			}
-			_, size, err := iproto.FrameSize(head)
-			payload := make([]byte, size)
-			if _, rerr := io.ReadFull(conn, payload); err != nil || rerr != nil {
-				return
-			}
-			var r iproto.Request
-			if iproto.DecodeRequest(payload, &r) != nil {
-				return
-			}
-			_, _ = conn.Write(reply(r.Sync))
-		}
+		serveConn(conn, func(r *iproto.Request) []byte { return reply(r.Sync) })
 	}()
 	return l.Addr().String()
+}
+
+// serveConn answers the requests of one connection.
+func serveConn(conn net.Conn, reply func(r *iproto.Request) []byte) {
+	defer conn.Close()
+	_, _ = conn.Write(iproto.AppendGreeting(nil, "2.11.0", testIdentity().InstanceUUID, [iproto.SaltBytes]byte{}))
+	for {
+		head := make([]byte, 5)
+		if _, err := io.ReadFull(conn, head); err != nil {
+			return
+		}
+		_, size, err := iproto.FrameSize(head)
+		payload := make([]byte, size)
+		if _, rerr := io.ReadFull(conn, payload); err != nil || rerr != nil {
+			return
+		}
+		var r iproto.Request
+		if iproto.DecodeRequest(payload, &r) != nil {
+			return
+		}
+		_, _ = conn.Write(reply(&r))
+	}
 }
 
 func TestStatusAndCheckpoint(t *testing.T) {

@@ -1,33 +1,48 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lycosadb/lycosa/internal/cli/screen"
 )
 
 func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show where an instance stands",
-		Long:    "Asks a running instance for its stage, state and grade, and what it is waiting for.",
-		Example: "  lycosa status\n  lycosa status --peer ./lycosa-data/admin.sock --json",
+		Use:   "status",
+		Short: "Show where an instance and its cluster stand",
+		Long: "Asks a running instance for its stage, state and grade and what it is waiting for, and for what it knows of the\n" +
+			"cluster: instances, replicasets, tiers, issues, and what the governor waits for. If another instance leads the\n" +
+			"cluster, that one is asked too, because it knows more.",
+		Example: "  lycosa status\n  lycosa status --watch\n  lycosa status --peer ./lycosa-data/admin.sock --json",
 		Args:    noArgs,
 	}
 	f := a.addClientFlags(cmd)
+	watch := cmd.Flags().Bool("watch", false, "go on showing it until Ctrl-C: in place on a terminal, elsewhere a line for each change")
+	interval := cmd.Flags().Duration("interval", time.Second, "time between two looks of --watch")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		doc, err := a.call(cmd.Context(), f, ".proc_instance_info")
+		if *interval <= 0 {
+			return usagef("--interval %s is not a time to wait", *interval)
+		}
+		if *watch {
+			return a.watchStatus(cmd.Context(), f, *interval)
+		}
+		r, err := a.askStatus(cmd.Context(), f)
 		if err != nil {
 			return err
 		}
 		if f.json {
-			return a.printJSON(doc)
+			return a.printJSON(r.json())
 		}
-		return a.printStatus(doc)
+		for _, line := range r.lines() {
+			fmt.Fprintln(a.Stdout, line)
+		}
+		return nil
 	}
 	return cmd
 }
@@ -94,16 +109,13 @@ type statusGrade struct {
 	Incarnation uint64 `json:"incarnation"`
 }
 
-// printStatus writes a table of two columns. An answer that is not as expected is shown as it is.
-func (a *app) printStatus(doc json.RawMessage) error {
-	var s instanceStatus
-	if err := json.Unmarshal(doc, &s); err != nil || s.State == "" {
-		return a.printJSON(doc)
-	}
-	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
+// lines is a table of two columns.
+func (s instanceStatus) lines() []string {
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, value)
+			fmt.Fprintf(w, "%s\t%s\n", name, screen.Printable(value))
 		}
 	}
 	row("instance", joinNonEmpty(" ", deref(s.Name), paren(deref(s.InstanceUUID))))
@@ -128,7 +140,9 @@ func (a *app) printStatus(doc json.RawMessage) error {
 	}
 	s.writeNumbers(w)
 	row("version", deref(s.Version))
-	return w.Flush()
+	// Writing into memory does not fail.
+	_ = w.Flush()
+	return strings.Split(strings.TrimRight(out.String(), "\n"), "\n")
 }
 
 func (s instanceStatus) writeNumbers(w io.Writer) {
@@ -148,7 +162,7 @@ func gradeText(current, target *statusGrade) string {
 	if current != nil {
 		text = current.Name
 	}
-	if target != nil && (current == nil || *target != *current) {
+	if target != nil && target.Name != "" && (current == nil || *target != *current) {
 		text += " (target " + target.Name + ")"
 	}
 	return text

@@ -134,7 +134,7 @@ func (i *Instance) bootstrapParams(id datadir.Identity) catalog.BootstrapParams 
 		ReplicasetName: id.ReplicasetName, ReplicasetUUID: id.ReplicasetUUID, Tier: id.Tier,
 		FailureDomain: i.cfg.FailureDomain, Version: i.version, Address: i.cfg.Advertise, HTTPAddress: i.cfg.HTTPListen,
 		AutoOfflineTimeout: i.cfg.AutoOfflineTimeout, ElectionTimeout: i.cfg.ElectionTimeout,
-		PublicFunctions: []uint32{functionUserInfo, procedureID(procInstanceInfo)},
+		PublicFunctions: []uint32{functionUserInfo, procedureID(procInstanceInfo), procedureID(procClusterInfo)},
 	}
 	for _, t := range i.cfg.TierList() {
 		p.Tiers = append(p.Tiers, catalog.TierParams{

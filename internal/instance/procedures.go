@@ -11,6 +11,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/httpd"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/replicaset"
@@ -20,6 +21,7 @@ import (
 const (
 	procInstanceInfo = ".proc_instance_info"
 	procRaftInfo     = ".proc_raft_info"
+	procClusterInfo  = ".proc_cluster_info"
 	procSnapshot     = "box.snapshot"
 )
 
@@ -30,7 +32,7 @@ const functionUserInfo = 1
 const firstProcedure = 100
 
 // storedProcedures are listed in _func in this order.
-var storedProcedures = []string{procInstanceInfo, procRaftInfo}
+var storedProcedures = []string{procInstanceInfo, procRaftInfo, procClusterInfo}
 
 // procedureID returns the id of a stored procedure in _func.
 func procedureID(name string) uint32 {
@@ -55,6 +57,7 @@ func (b *backend) procedures() map[string]procedure {
 	return map[string]procedure{
 		procInstanceInfo: {run: func() ([]byte, error) { return b.i.instanceInfo(), nil }},
 		procRaftInfo:     {run: document(func() any { return b.i.Instance().Groups })},
+		procClusterInfo:  {run: b.i.clusterInfo},
 		"box.info":       {run: document(func() any { return b.boxInfo() })},
 		"box.stat":       {run: document(func() any { return b.boxStat() })},
 		"box.slab.info":  {run: document(func() any { return b.slabInfo() })},
@@ -158,6 +161,22 @@ func (i *Instance) instanceInfo() []byte {
 		return msgpack.AppendNil(nil)
 	}
 	return b
+}
+
+// clusterInfo is the document of /api/v1/cluster with that of /api/v1/governor in it, as MessagePack.
+func (i *Instance) clusterInfo() ([]byte, error) {
+	var doc struct {
+		httpd.Cluster
+		Governor *httpd.Governor `json:"governor"`
+	}
+	var known bool
+	if doc.Cluster, known = i.Cluster(); !known {
+		return nil, errcode.New(errcode.Uninitialized)
+	}
+	if governor, known := i.Governor(); known {
+		doc.Governor = &governor
+	}
+	return toMsgpack(doc)
 }
 
 // toMsgpack encodes a value by way of its JSON form, so that documents look the same on every protocol.

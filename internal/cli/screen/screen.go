@@ -105,8 +105,11 @@ func Printable(text string) string {
 }
 
 // Table lays out rows below a header in columns as wide as their widest cell, two spaces apart. Columns in which only the
-// header has a text are left out.
+// header has a text are left out; without rows there is no table.
 func Table(header []string, rows [][]string) []string {
+	if len(rows) == 0 {
+		return nil
+	}
 	widths := make([]int, len(header))
 	for i := range header {
 		for _, row := range rows {
