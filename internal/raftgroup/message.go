@@ -23,6 +23,24 @@ func (m Message) Term() uint64 { return m.m.GetTerm() }
 // Kind names the message for logs and counters, for example "MsgApp".
 func (m Message) Kind() string { return m.m.GetType().String() }
 
+// Bulk reports that the message carries entries or announces a snapshot, or would if there were any: it is sent after those
+// by which replicas know that others live and lead.
+func (m Message) Bulk() bool {
+	return m.m.GetType() == pb.MsgApp || m.m.GetType() == pb.MsgSnap
+}
+
+// Size is about the number of bytes that Append appends, not less than those of its entries.
+func (m Message) Size() int {
+	n := messageBytes + len(m.m.GetContext())
+	for _, e := range m.m.GetEntries() {
+		n += entryBytes + len(e.GetData())
+	}
+	return n
+}
+
+// messageBytes and entryBytes are about what a message and an entry take beside their data.
+const messageBytes, entryBytes = 64, 24
+
 // Snapshot is the position of the snapshot that a message brings, if it brings one. Its content travels beside the message.
 func (m Message) Snapshot() (p Position, ok bool) {
 	meta := m.m.GetSnapshot().GetMetadata()

@@ -1,0 +1,358 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/iproto/server"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const cookie = "a secret between instances"
+
+// instance is a server that knows the service user and answers calls by a function.
+type instance struct {
+	t       testing.TB
+	address string
+	srv     *server.Server
+	answer  func(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool)
+	logins  atomic.Int64
+}
+
+func (i *instance) Execute(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+	return i.answer(s, req, out)
+}
+func (i *instance) Answer(_ *server.Session, out []byte) []byte { return out }
+func (i *instance) Flush(*server.Session)                       {}
+func (i *instance) SchemaVersion() uint64                       { return 0 }
+func (i *instance) Closed(*server.Session)                      {}
+func (i *instance) Credentials(user string) (server.Credential, bool) {
+	return server.Credential{ID: 30, Name: user, ChapSHA1: iproto.HashPassword([]byte(cookie)), HasPassword: true},
+		user == "pico_service"
+}
+
+// echo answers with the argument, and with error 10001 if that is nil.
+func echo(_ *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+	if string(req.Function) != ".proc_echo" || len(req.Tuple) < 2 {
+		return iproto.AppendError(out, req.Sync, 0, errcode.New(errcode.NoSuchProc, string(req.Function))), true
+	}
+	if req.Tuple[1] == 0xc0 {
+		return iproto.AppendError(out, req.Sync, 0, errcode.New(errcode.NotALeader, "ask another")), true
+	}
+	return iproto.AppendData(out, req.Sync, 0, req.Tuple[1:]), true
+}
+
+// start runs an instance at an address, "127.0.0.1:0" for a free one.
+func start(t testing.TB, address string, answer func(*server.Session, *iproto.Request, []byte) ([]byte, bool)) *instance {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &instance{t: t, address: l.Addr().String(), answer: answer}
+	i.srv = server.New(server.Options{Backend: i, OnAuth: func(e server.AuthEvent) { i.logins.Add(1) }})
+	go func() { _ = i.srv.Serve(l) }()
+	t.Cleanup(i.stop)
+	return i
+}
+
+// stop cuts all connections.
+func (i *instance) stop() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	i.srv.Shutdown(ctx)
+}
+
+func pool(t testing.TB, o Options) *Pool {
+	t.Helper()
+	if o.User == "" {
+		o.User = "pico_service"
+	}
+	if o.Password == nil {
+		o.Password = func() []byte { return []byte(cookie) }
+	}
+	p := New(o)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func text(s string) []byte { return msgpack.AppendStr(nil, s) }
+
+func deadline(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestCall(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	p := pool(t, Options{})
+	ctx := deadline(t)
+	if got, err := p.Call(ctx, i.address, ".proc_echo", text("hello")); err != nil || !bytes.Equal(got, text("hello")) {
+		t.Errorf("% x, %v", got, err)
+	}
+	_, err := p.Call(ctx, i.address, ".proc_echo", []byte{0xc0})
+	if a := Answered(err); a == nil || a.Code != errcode.NotALeader || NotSent(err) || Unknown(err) {
+		t.Errorf("an answered error came as %v", err)
+	}
+	if _, err := p.Call(ctx, i.address, ".proc_other", text("x")); !errcode.Is(err, errcode.NoSuchProc) {
+		t.Errorf("error %v", err)
+	}
+	if n := i.logins.Load(); n != 1 {
+		t.Errorf("%d logins for one connection", n)
+	}
+}
+
+// TestOneConnection: calls of many goroutines to an address that nobody has called before share one connection.
+func TestOneConnection(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	p := pool(t, Options{})
+	ctx := deadline(t)
+	var wg sync.WaitGroup
+	for n := range 100 {
+		wg.Go(func() {
+			want := text(fmt.Sprint(n))
+			if got, err := p.Call(ctx, i.address, ".proc_echo", want); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("% x, %v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := i.logins.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// TestOrder: what one goroutine starts arrives in its order, before any of it is waited for.
+func TestOrder(t *testing.T) {
+	var got []string
+	i := start(t, "127.0.0.1:0", func(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+		v, _, _ := msgpack.ReadStr(req.Tuple[1:])
+		got = append(got, string(v))
+		return echo(s, req, out)
+	})
+	p := pool(t, Options{})
+	ctx := deadline(t)
+	var waits []Wait
+	for n := range 200 {
+		w, err := p.Start(ctx, i.address, ".proc_echo", text(fmt.Sprint(n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits = append(waits, w)
+	}
+	for _, w := range waits {
+		if _, err := w(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, v := range got {
+		if v != fmt.Sprint(n) {
+			t.Fatalf("call %d was %s", n, v)
+		}
+	}
+}
+
+func TestWrongPassword(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	p := pool(t, Options{Password: func() []byte { return []byte("guessed") }})
+	_, err := p.Call(deadline(t), i.address, ".proc_echo", text("x"))
+	if !NotSent(err) || Answered(err) != nil || !errcode.Is(err, errcode.CredsMismatch) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestReconnect: while nothing listens, calls fail as not sent, most of them without an attempt; when it listens again,
+// calls go through.
+func TestReconnect(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	var dials atomic.Int64
+	p := pool(t, Options{RetryMin: 10 * time.Millisecond, RetryMax: 40 * time.Millisecond,
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			dials.Add(1)
+			return dialTCP(ctx, address)
+		}})
+	ctx := deadline(t)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil {
+		t.Fatal(err)
+	}
+	i.stop()
+	calls := int64(0)
+	for dials.Load() < 4 {
+		calls++
+		_, err := p.Call(ctx, i.address, ".proc_echo", text("x"))
+		if err == nil || Answered(err) != nil && !errcode.Is(err, errcode.Shutdown) {
+			t.Fatalf("call %d to an instance that is down: %v", calls, err)
+		}
+		if dials.Load() > 1 && !NotSent(err) {
+			t.Fatalf("call %d was sent to nobody: %v", calls, err)
+		}
+	}
+	if calls < 100 {
+		t.Errorf("%d calls made %d attempts: there is no pause between attempts", calls, dials.Load())
+	}
+	start(t, i.address, echo)
+	for {
+		_, err := p.Call(ctx, i.address, ".proc_echo", text("x"))
+		if err == nil {
+			break
+		}
+		if !NotSent(err) || ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestLost: a call whose connection breaks, and one that is given up, have an unknown outcome; one that waits for a
+// connection and is given up was not sent.
+func TestLost(t *testing.T) {
+	came, release := make(chan struct{}, 10), make(chan struct{})
+	i := start(t, "127.0.0.1:0", func(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+		came <- struct{}{}
+		sync := req.Sync
+		go func() {
+			<-release
+			s.Complete(iproto.AppendOK(nil, sync, 0, nil))
+		}()
+		return out, false
+	})
+	p := pool(t, Options{})
+	ctx, cancel := context.WithCancel(deadline(t))
+	given := make(chan error)
+	go func() {
+		_, err := p.Call(ctx, i.address, ".proc_echo", text("x"))
+		given <- err
+	}()
+	<-came
+	cancel()
+	if err := <-given; !Unknown(err) || NotSent(err) || !errors.Is(err, context.Canceled) {
+		t.Errorf("a call given up: %v", err)
+	}
+	if _, err := p.Call(ctx, "127.0.0.1:1", ".proc_echo", text("x")); !NotSent(err) || Unknown(err) {
+		t.Errorf("a call given up before: %v", err)
+	}
+	go func() {
+		_, err := p.Call(deadline(t), i.address, ".proc_echo", text("x"))
+		given <- err
+	}()
+	<-came
+	go i.stop()
+	if err := <-given; !Unknown(err) {
+		t.Errorf("a call whose connection broke: %v", err)
+	}
+	close(release)
+}
+
+// TestSilence: a connection that brings nothing is cut although nobody closed it, and the call on it ends with that.
+func TestSilence(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	// Once it is stopped, the network loses what the client sends.
+	var lossy *mute
+	p := pool(t, Options{Silence: 20 * time.Millisecond, Dial: func(ctx context.Context, address string) (net.Conn, error) {
+		c, err := dialTCP(ctx, address)
+		lossy = &mute{Conn: c}
+		return lossy, err
+	}})
+	ctx := deadline(t)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil {
+		t.Fatal(err)
+	}
+	first := lossy
+	first.muted.Store(true)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); !Unknown(err) || ctx.Err() != nil {
+		t.Fatalf("a call that was lost: %v", err)
+	}
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil || lossy == first {
+		t.Errorf("a call after that: %v", err)
+	}
+}
+
+type mute struct {
+	net.Conn
+	muted atomic.Bool
+}
+
+func (m *mute) Write(b []byte) (int, error) {
+	if m.muted.Load() {
+		return len(b), nil
+	}
+	return m.Conn.Write(b)
+}
+
+// TestSlowAnswer: a call whose answer takes long does not make its connection a silent one, because pings are answered.
+func TestSlowAnswer(t *testing.T) {
+	release := make(chan struct{})
+	i := start(t, "127.0.0.1:0", func(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+		sync := req.Sync
+		go func() {
+			<-release
+			s.Complete(iproto.AppendData(nil, sync, 0, text("done")))
+		}()
+		return out, false
+	})
+	p := pool(t, Options{Silence: 5 * time.Millisecond})
+	ctx := deadline(t)
+	wait, err := p.Start(ctx, i.address, ".proc_echo", text("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i.srv.Stats().Requests["PING"] < 3 {
+		if ctx.Err() != nil {
+			t.Fatal("no ping was sent")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	if got, err := wait(ctx); err != nil || !bytes.Equal(got, text("done")) {
+		t.Errorf("% x, %v", got, err)
+	}
+}
+
+// TestIdle: a connection without calls is closed, and opened again for the next call.
+func TestIdle(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	p := pool(t, Options{Silence: 5 * time.Millisecond, IdleTimeout: 20 * time.Millisecond})
+	ctx := deadline(t)
+	for n := range int64(2) {
+		if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil {
+			t.Fatal(err)
+		}
+		if i.logins.Load() != n+1 {
+			t.Fatalf("%d logins at call %d", i.logins.Load(), n)
+		}
+		for i.srv.Stats().Connections != 0 {
+			if ctx.Err() != nil {
+				t.Fatal("the connection is still open")
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func TestClose(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	p := pool(t, Options{})
+	ctx := deadline(t)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); !NotSent(err) || !errors.Is(err, ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+	p.Close()
+}
