@@ -64,19 +64,14 @@ func (i *Instance) newIdentity(e *datadir.Entrypoint) datadir.Identity {
 // makeCluster writes everything that a restart finds. The identity is last: a process that is killed before leaves a
 // directory that the next one wipes and makes anew, under the same uuids.
 func (i *Instance) makeCluster(id datadir.Identity) error {
-	for _, dir := range []string{datadir.CatalogDir, datadir.DataDir} {
-		if err := i.fs.MkdirAll(i.dir.Path+"/"+dir, 0o700); err != nil {
-			return fmt.Errorf("make %s: %w", dir, err)
-		}
-	}
-	if err := i.fs.SyncDir(i.dir.Path); err != nil {
-		return fmt.Errorf("sync %s: %w", i.dir.Path, err)
+	if err := i.makeDirectories(); err != nil {
+		return err
 	}
 	state, err := i.makeCatalog(id)
 	if err != nil {
 		return fmt.Errorf("make the catalog: %w", err)
 	}
-	if err := i.makeData(id); err != nil {
+	if err := i.makeData(id, id.DataRaftID); err != nil {
 		return fmt.Errorf("make the data: %w", err)
 	}
 	if err := i.writeConfig(state); err != nil {
@@ -87,6 +82,19 @@ func (i *Instance) makeCluster(id datadir.Identity) error {
 	}
 	i.identity.Store(&id)
 	return i.dir.RemoveLeftovers()
+}
+
+// makeDirectories makes those of both groups.
+func (i *Instance) makeDirectories() error {
+	for _, dir := range []string{datadir.CatalogDir, datadir.DataDir} {
+		if err := i.fs.MkdirAll(i.dir.Path+"/"+dir, 0o700); err != nil {
+			return fmt.Errorf("make %s: %w", dir, err)
+		}
+	}
+	if err := i.fs.SyncDir(i.dir.Path); err != nil {
+		return fmt.Errorf("sync %s: %w", i.dir.Path, err)
+	}
+	return nil
 }
 
 // makeCatalog writes the empty first snapshot and the first entries of the catalog.
@@ -100,7 +108,7 @@ func (i *Instance) makeCatalog(id datadir.Identity) (*catalog.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := i.freshLog(catalogName, id)
+	log, err := i.freshLog(catalogName, id, bootstrapIndex, bootstrapTerm)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +124,13 @@ func (i *Instance) makeCatalog(id datadir.Identity) (*catalog.State, error) {
 	return state, errors.Join(log.Append(batch), log.Close())
 }
 
-// freshLog opens a log that is not there yet and sets it to the position after which a new group's entries begin.
-func (i *Instance) freshLog(name string, id datadir.Identity) (*wal.Log, error) {
+// freshLog opens a log that is not there yet and sets it to the position after which its entries begin.
+func (i *Instance) freshLog(name string, id datadir.Identity, index, term uint64) (*wal.Log, error) {
 	log, err := i.openLog(name, id, wal.SyncFsync)
 	if err != nil {
 		return nil, err
 	}
-	if err := log.ResetTo(bootstrapIndex, bootstrapTerm); err != nil {
+	if err := log.ResetTo(index, term); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	return log, nil
@@ -154,23 +162,23 @@ func authOf(password []byte) catalog.Auth {
 	return catalog.Auth{Method: catalog.AuthMethod, Data: base64.StdEncoding.EncodeToString(hash[:])}
 }
 
-// makeData writes the first snapshot, which holds the dictionary and nothing else, and an empty log.
-func (i *Instance) makeData(id datadir.Identity) error {
+// makeData writes the first snapshot of a replicaset's data, which holds the dictionary and nothing else, and an empty log.
+// It is the same at each of its replicas: one of them, first, is the first voter, and the others get what follows from it.
+func (i *Instance) makeData(id datadir.Identity, first uint64) error {
 	state := catalog.New()
 	engine, err := box.New(box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(newCore(id, state))})
 	if err != nil {
 		return err
 	}
-	err = errors.Join(loadDictionary(engine, id), i.firstSnapshot(engine, id), engine.Close())
+	err = errors.Join(loadDictionary(engine, id), i.firstSnapshot(engine, first), engine.Close())
 	if err != nil {
 		return err
 	}
-	log, err := i.freshLog(dataName, id)
-	if err != nil {
-		return err
+	hard := raftgroup.HardState{Term: bootstrapTerm}
+	if first == id.DataRaftID {
+		hard.Vote = first
 	}
-	hard := raftgroup.HardState{Term: bootstrapTerm, Vote: id.DataRaftID}
-	return errors.Join(log.Append(wal.Batch{HardState: &hard, Sync: true}), log.Close())
+	return i.writeFreshLog(dataName, id, bootstrapIndex, hard)
 }
 
 // loadDictionary fills an engine with the rows of a fresh database.
@@ -189,10 +197,10 @@ func loadDictionary(engine *box.Engine, id datadir.Identity) error {
 	return failed
 }
 
-func (i *Instance) firstSnapshot(engine *box.Engine, id datadir.Identity) error {
+func (i *Instance) firstSnapshot(engine *box.Engine, first uint64) error {
 	view := engine.OpenView()
 	defer view.Close()
-	pos := checkpoint.Position{Index: bootstrapIndex, Term: bootstrapTerm, Voters: []uint64{id.DataRaftID}}
+	pos := checkpoint.Position{Index: bootstrapIndex, Term: bootstrapTerm, Voters: []uint64{first}}
 	_, err := checkpoint.Write(engine, view, pos, i.checkpointOptions())
 	return err
 }

@@ -96,9 +96,10 @@ func (c *core) dataView() (view *box.View, pos raftgroup.Position, err error) {
 // the modes without sync nothing is known.
 func (i *Instance) writeWatermarks(c *core) {
 	id := *i.identity.Load()
-	id.CatalogWatermark = c.catalogLoop.Status().Committed
+	// What is committed may be on the disks of others alone.
+	id.CatalogWatermark = min(c.catalogLoop.Status().Committed, c.catalogGroup.log.LastIndex())
 	if c.dataGroup.log.Mode() == wal.SyncFsync {
-		id.DataWatermark = c.dataLoop.Status().Committed
+		id.DataWatermark = min(c.dataLoop.Status().Committed, c.dataGroup.log.LastIndex())
 	}
 	err := i.dir.WriteIdentity(id)
 	switch {

@@ -30,6 +30,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
+	"github.com/lycosadb/lycosa/internal/raftgroup/transport"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/replicaset"
 	"github.com/lycosadb/lycosa/internal/sys"
@@ -49,6 +50,18 @@ type core struct {
 	catalogLoop *runner.Loop[*catalogrunner.Request]
 	dataLoop    *runner.Loop[*replicaset.Batch]
 	governor    *governorrunner.Runner
+
+	// book and transport reach the other instances; reports is how they are.
+	book      addressBook
+	transport *transport.Transport
+	reports   reports
+	// grouped gets a token when something about a group has changed. membersOf is the catalog's index on which the members of the data
+	// group were last decided; it belongs to that group's loop.
+	grouped   chan struct{}
+	membersOf uint64
+
+	// joining is held while a newcomer gets its place.
+	joining sync.Mutex
 
 	// checkpointing is held while a snapshot of the data is written.
 	checkpointing sync.Mutex
@@ -102,7 +115,7 @@ func (i *Instance) openLog(name string, id datadir.Identity, mode wal.SyncMode) 
 
 // openCore recovers both groups from disk: snapshot, then the log as far as it is known to be committed.
 func (i *Instance) openCore(id datadir.Identity) (*core, error) {
-	c := &core{id: id}
+	c := &core{id: id, grouped: make(chan struct{}, 1)}
 	if err := i.openCatalog(c); err != nil {
 		return nil, errors.Join(err, c.close())
 	}
@@ -138,6 +151,7 @@ func (i *Instance) openCatalog(c *core) error {
 	c.catalogSnapshot.Store(index)
 	c.catalog = catalogrunner.New(catalogrunner.Options{Start: snap.State, OnCommit: i.catalogChanged(c)})
 	c.rights.Store(rightsOf(c.catalog.View()))
+	c.book.refresh(c.catalog.View())
 	return nil
 }
 

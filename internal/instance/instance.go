@@ -18,6 +18,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/httpd"
 	"github.com/lycosadb/lycosa/internal/iproto/server"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/rpc"
 	"github.com/lycosadb/lycosa/internal/supervisor/child"
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
 	"github.com/lycosadb/lycosa/internal/sys"
@@ -46,6 +47,15 @@ type Instance struct {
 	// confirmed: grade Online was reached in this process.
 	confirmed atomic.Bool
 	events    *events
+
+	// pool has the connections to other instances, peerProcs what they may call here.
+	pool      *rpc.Pool
+	peerProcs map[string]peerProcedure
+	// seeker is the discovery of this process, if there is one; seeking says that there is or will be one. entry is the
+	// entrypoint that this process runs, nil if none.
+	seeker  atomic.Pointer[seeker]
+	seeking bool
+	entry   *datadir.Entrypoint
 
 	identity atomic.Pointer[datadir.Identity]
 	// core is the running database; nil until Boot or recovery has made it.
@@ -113,6 +123,9 @@ func (i *Instance) prepare() (datadir.Verdict, error) {
 		return verdict, fmt.Errorf("look at %s: %w", i.cfg.DataDir, err)
 	}
 	i.identity.Store(verdict.Identity)
+	i.seeking, i.entry = verdict.Begin == datadir.BeginDiscover, verdict.Entrypoint
+	i.peerProcs = i.peerProcedures()
+	i.pool = rpc.New(rpc.Options{User: serviceUser, Password: func() []byte { return i.child.Cookie().Reveal() }, Logger: i.log})
 	i.life = newLife(i.clock, lifecycle.Options{
 		Stage: verdict.Begin.Stage(), PID: os.Getpid(), History: i.child.History(),
 	}, i.log)
@@ -147,11 +160,13 @@ func (i *Instance) begin(ctx context.Context, v datadir.Verdict) error {
 		return i.discover(ctx)
 	case datadir.BeginBoot:
 		return i.boot(ctx, v.Entrypoint)
+	case datadir.BeginJoin:
+		return i.join(ctx, v.Entrypoint)
 	case datadir.BeginRestart, datadir.BeginWait:
 		return i.restart(ctx, v)
 	}
 	return i.initError(ctx, &lifecycle.Cause{Field: datadir.EntrypointFile,
-		Message: "this version runs clusters of one instance: it can not " + v.Begin.String()})
+		Message: "this version can not " + v.Begin.String() + " an instance"})
 }
 
 // errFailedState ends a process that was stopped while it was in InitError or BootError.
@@ -199,6 +214,7 @@ func (i *Instance) end(ctx context.Context, err error) int {
 			return int(ipc.ClassCrash)
 		}
 		return int(ipc.ClassStop)
+	case errors.Is(err, errStopped):
 	case errors.Is(err, errFailedState):
 		i.closeAll(true)
 		_ = i.child.Fatal(ipc.ClassBootTimeout, err.Error())

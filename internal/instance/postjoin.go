@@ -16,6 +16,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
 	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/rpc/wire"
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
 )
 
@@ -37,7 +38,9 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	i.server.SetBackend(newBackend(i, c))
 	governing, stop := context.WithCancel(context.Background())
 	defer stop()
-	go c.governor.Run(governing) // goes on while the instance is taken Offline
+	go c.governor.Run(governing) // both go on while the instance is taken Offline
+	go i.reportLoop(governing, c)
+	go i.introduce(ctx, c)
 	go i.checkpointLoop(ctx, c)
 	go i.confirmOnline(ctx, c)
 	go i.watchLoops(ctx, c)
@@ -77,15 +80,19 @@ func (i *Instance) startGroups(c *core) error {
 	}
 	c.governor = governorrunner.New(governorrunner.Options{
 		Read: func() governor.Input { return i.governorInput(c) }, Propose: c.catalog.ProposeCAS,
+		Act:   func(ctx context.Context, s governor.Step) error { return i.act(ctx, c, s) },
 		Wakes: []<-chan struct{}{c.catalog.Subscribe()}, Logger: i.log,
 	})
+	c.transport = i.newTransport(c)
 	c.catalogLoop = runner.Start(runner.Config[*catalogrunner.Request]{
-		Log: c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Clock: i.clock, Logger: i.log,
+		Send: i.sender(c, wire.GroupCatalog),
+		Log:  c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Clock: i.clock, Logger: i.log,
 		OnStatus: i.groupStatus(c, catalogName), OnPoison: i.poisoned(catalogName), OnDiskFull: i.diskFull(catalogName),
 	})
 	c.catalog.Bind(c.catalogLoop)
 	c.dataLoop = runner.Start(runner.Config[*replicaset.Batch]{
-		Log: c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Logger: i.log,
+		Send: i.sender(c, wire.GroupData),
+		Log:  c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Logger: i.log,
 		Bytes:    func(b *replicaset.Batch) int { return b.Bytes },
 		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(dataName),
 	})
@@ -101,6 +108,10 @@ func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {
 			i.sink.Emit(event.LeaderChanged{At: i.clock.Wall(), Group: name, Term: s.Term, Leader: s.LeaderID})
 		}
 		c.governor.Notify()
+		select {
+		case c.grouped <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -121,7 +132,7 @@ const connectPoll = 2 * time.Millisecond
 
 // connect waits until both groups have a leader and this replica has applied what was in its log.
 func (i *Instance) connect(ctx context.Context, c *core) error {
-	wanted := c.dataGroup.log.LastIndex()
+	wanted := c.dataGroup.log.LastIndex() // a lone voter's log is its own: all of it will be committed
 	ticker := time.NewTicker(connectPoll)
 	defer ticker.Stop()
 	for {
@@ -131,9 +142,9 @@ func (i *Instance) connect(ctx context.Context, c *core) error {
 			i.waitOnce("waiting for a leader of group catalog")
 		case data.LeaderID == 0:
 			i.waitOnce("waiting for a leader of group data")
-		case c.engine.Published() < wanted || data.Applied < wanted:
+		case c.engine.Published() < i.behind(data, wanted) || data.Applied < i.behind(data, wanted):
 			i.waitOnce("catching up")
-			i.life.progress(lifecycle.Progress{What: "log entries", Done: data.Applied, Total: wanted})
+			i.life.progress(lifecycle.Progress{What: "log entries", Done: data.Applied, Total: i.behind(data, wanted)})
 		default:
 			i.life.wait("")
 			return nil
@@ -146,6 +157,14 @@ func (i *Instance) connect(ctx context.Context, c *core) error {
 			return f
 		}
 	}
+}
+
+// behind is the index up to which a replica has to come before it serves.
+func (i *Instance) behind(data raftgroup.Status, logged uint64) uint64 {
+	if len(data.Voters) == 1 && data.Voters[0] == data.ID {
+		return logged
+	}
+	return data.Committed
 }
 
 // waitOnce names a wait if it is not the one that is named already.
@@ -227,7 +246,7 @@ func (i *Instance) tellAddresses(ctx context.Context, c *core) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
 	defer cancel()
-	_, err := c.catalog.ProposeCAS(ctx, op, catalog.Unchanged(view, ranges...))
+	_, err := i.propose(ctx, c, op, catalog.Unchanged(view, ranges...))
 	return err
 }
 
@@ -239,7 +258,7 @@ func (i *Instance) setTarget(ctx context.Context, c *core, target lifecycle.Grad
 	}
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
 	defer cancel()
-	_, err = c.catalog.ProposeCAS(ctx, op, guard)
+	_, err = i.propose(ctx, c, op, guard)
 	return err
 }
 
@@ -252,45 +271,23 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// governorInput gathers what the governor's plan depends on.
-func (i *Instance) governorInput(c *core) governor.Input {
-	cat, data := c.catalogLoop.Status(), c.dataLoop.Status()
-	p := i.life.published()
-	in := governor.Input{
-		Now: i.clock.Wall(), Leading: cat.Role == raftgroup.RoleLeader, Term: cat.Term, Catalog: c.catalog.View(),
-		Instances: map[string]governor.Observed{c.id.InstanceName: {
-			Applied: c.catalog.Applied(), State: p.State,
-			Data:     governor.DataProgress{RowsApplied: data.Applied, RowsTotal: data.Committed},
-			Sharding: true, // there is nothing to configure until sharding exists
-		}},
-	}
-	if row, ok := in.Catalog.InstanceByRaftID(cat.LeaderID); ok {
-		in.Leader = row.Name
-	}
-	in.CatalogGroup = groupView(cat, in.Leader)
-	in.DataGroups = map[string]governor.GroupView{}
-	if data.LeaderID == c.id.DataRaftID {
-		in.DataGroups[c.id.ReplicasetName] = groupView(data, c.id.InstanceName)
-	}
-	return in
-}
-
-// groupView is what a lone member knows of its group.
-func groupView(s raftgroup.Status, leader string) governor.GroupView {
-	return governor.GroupView{Known: s.LeaderID != 0, Leader: leader, Term: s.Term, Voters: s.Voters, Learners: s.Learners,
-		Joint: s.Joint, Committed: s.Committed}
-}
-
 // catalogChanged keeps the grants in step with the catalog and puts changes of grade on record.
 func (i *Instance) catalogChanged(c *core) func(uint64, []catalog.Change, *catalog.State) {
 	return func(_ uint64, changes []catalog.Change, view *catalog.State) {
+		members := false
 		for _, ch := range changes {
 			switch ch.Table {
 			case catalog.TableUser, catalog.TablePrivilege:
 				c.rights.Store(rightsOf(view))
 			case catalog.TableInstance:
+				members = true
 				i.gradeChanged(ch)
+			case catalog.TablePeerAddress:
+				members = true
 			}
+		}
+		if members {
+			c.book.refresh(view)
 		}
 	}
 }

@@ -32,6 +32,9 @@ func (w *waiting) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 	if req.Type == iproto.TypeCall && string(req.Function) == procInstanceInfo {
 		return iproto.AppendData(out, req.Sync, 0, w.i.instanceInfo()), true
 	}
+	if out, done, handled := w.i.servePeer(s, req, 0, out); handled {
+		return out, done
+	}
 	refusal := w.i.life.published().Refusal()
 	if refusal == nil {
 		refusal = errcode.New(errcode.Loading, w.i.life.published().State.String())
@@ -68,7 +71,7 @@ func (w *waiting) Credentials(user string) (server.Credential, bool) {
 }
 
 func (i *Instance) serviceCredential() server.Credential {
-	return server.Credential{ID: catalog.ServiceID, Name: serviceUser, ChapSHA1: iproto.HashPassword(i.child.Cookie().Reveal()), HasPassword: true}
+	return server.Credential{ID: catalog.ServiceID, Name: serviceUser, ChapSHA1: iproto.HashPassword(i.child.Cookie().Reveal()), HasPassword: true, Internal: true}
 }
 
 // backend executes requests on the running database.
@@ -150,6 +153,9 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 		b.gather(s, ss, req)
 		return out, false
 	case iproto.TypeCall, iproto.TypeCall16:
+		if out, done, handled := b.i.servePeer(s, req, b.SchemaVersion(), out); handled {
+			return out, done
+		}
 		return b.call(s, ss.user, req, out)
 	}
 	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.UnknownRequestType, req.Type)), true
@@ -420,7 +426,7 @@ func (b *backend) runAccess(req *iproto.Request, user *box.User) ([]byte, error)
 	if err := b.auditIntent(user, req); err != nil {
 		return nil, err
 	}
-	if _, err := b.c.catalog.Do(ctx, &catalogrunner.Request{Ops: ops, Initiator: user.ID}); err != nil {
+	if _, err := b.i.record(ctx, b.c, &catalogrunner.Request{Ops: ops, Initiator: user.ID}); err != nil {
 		return nil, err
 	}
 	return shown, nil

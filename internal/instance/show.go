@@ -11,6 +11,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/issue"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/rpc/wire"
 )
 
 var errStop = errors.New("stop")
@@ -71,8 +72,8 @@ func (i *Instance) Instance() httpd.Instance {
 			Name: httpd.Text(s.name), RaftID: httpd.RaftID(s.ID), Role: httpd.Text(s.Role), Term: s.Term,
 			Committed: s.Committed, Applied: s.Applied, LeaderRaftID: httpd.RaftID(s.LeaderID), Voters: s.Voters, Learners: s.Learners,
 		})
-		if s.name == dataName && s.LeaderID == c.id.DataRaftID {
-			doc.Leader = httpd.Leader{Name: httpd.Text(c.id.InstanceName), Address: httpd.Text(i.cfg.Advertise)}
+		if row, ok := view.InstanceByRaftID(c.book.raftID(s.LeaderID)); ok && s.name == dataName {
+			doc.Leader = httpd.Leader{Name: httpd.Text(row.Name), Address: httpd.Text(c.book.of(wire.GroupCatalog, row.RaftID))}
 		}
 	}
 	return doc
@@ -119,6 +120,9 @@ func (i *Instance) clusterInstance(c *core, view *catalog.State, row catalog.Ins
 		data := c.dataLoop.Status()
 		lag := data.Committed - min(data.Applied, data.Committed)
 		doc.State, doc.LagEntries, doc.LastSeen = &p.State, &lag, httpd.Time{Time: now}
+	} else if r, at, known := c.reports.of(row.RaftID); known {
+		lag := r.Data.Committed - min(r.Data.Applied, r.Data.Committed)
+		doc.State, doc.LagEntries, doc.LastSeen = &r.State, &lag, httpd.Time{Time: at}
 	}
 	return doc
 }

@@ -6,12 +6,15 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
 
 // loopsTimeout bounds the wait for the groups' loops, drainTimeout that for requests in flight.
 const (
 	loopsTimeout = 5 * time.Second
 	drainTimeout = 3 * time.Second
+	// handOverTimeout bounds the wait for a successor.
+	handOverTimeout = time.Second
 )
 
 // shutdown is a clean stop: the instance asks for target grade Offline and waits until it has it, then answers what is in
@@ -19,9 +22,10 @@ const (
 func (i *Instance) shutdown(c *core) error {
 	i.log.Info("stopping")
 	i.sink.Emit(event.ProcessStopping{At: i.clock.Wall(), Reason: "asked to"})
-	i.announceStop()
 	ctx, cancel := context.WithTimeout(context.Background(), i.cfg.ShutdownTimeout)
 	defer cancel()
+	i.handOver(ctx, c)
+	i.announceStop()
 	if err := i.setTarget(ctx, c, lifecycle.Offline, "shutdown"); err != nil {
 		i.log.Warn("target grade Offline was not recorded", "error", err)
 		return nil
@@ -40,6 +44,44 @@ func (i *Instance) shutdown(c *core) error {
 			return nil
 		}
 	}
+}
+
+// handOver gives up the leadership of both groups, the data's first, where another voter can take it: clients find a leader
+// without waiting for an election.
+func (i *Instance) handOver(ctx context.Context, c *core) {
+	for _, g := range []struct {
+		name string
+		call func(context.Context, func(*raftgroup.Group) error) error
+		loop interface{ Status() raftgroup.Status }
+	}{{dataName, c.dataLoop.Call, c.dataLoop}, {catalogName, c.catalogLoop.Call, c.catalogLoop}} {
+		var to uint64
+		err := g.call(ctx, func(group *raftgroup.Group) error {
+			if to = heir(group); to == 0 {
+				return nil
+			}
+			return group.TransferLeader(to)
+		})
+		if err != nil || to == 0 {
+			continue
+		}
+		i.log.Info("handing the leadership over", "group", g.name, "to", to)
+		// Another attempt is not made: who waits for the end of this process has waited for an election then.
+		until := i.clock.Boot() + handOverTimeout
+		for g.loop.Status().LeaderID != to && ctx.Err() == nil && i.clock.Boot() < until {
+			pause(ctx, connectPoll)
+		}
+	}
+}
+
+// heir is the voter that is the furthest of those that answer, 0 if this replica does not lead or is the only one.
+func heir(g *raftgroup.Group) (to uint64) {
+	var match uint64
+	for _, m := range g.Members() {
+		if m.ID != g.Status().ID && !m.Learner && m.Active && (to == 0 || m.Match > match) {
+			to, match = m.ID, m.Match
+		}
+	}
+	return to
 }
 
 // closeAll gives everything back in reverse order. Nothing that can hang is waited for beyond its timeout.
@@ -62,6 +104,9 @@ func (i *Instance) closeAll(clean bool) {
 		if err := i.http.Shutdown(httpCtx); err != nil {
 			i.log.Debug("HTTP connections were cut", "error", err)
 		}
+	}
+	if i.pool != nil {
+		i.pool.Close()
 	}
 	i.closeSockets()
 	if i.audit != nil {
@@ -86,6 +131,9 @@ func (i *Instance) stopCore(c *core) {
 			i.log.Warn("a group did not stop in time: its log stays as it is", "error", err)
 			return
 		}
+	}
+	if c.transport != nil {
+		c.transport.Close()
 	}
 	if c.dataLoop != nil && c.catalogLoop != nil {
 		i.writeWatermarks(c)

@@ -13,8 +13,8 @@ import (
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
-// wire is one connection of a rig, whose requests go into streams.
-type wire struct {
+// wired is one connection of a rig, whose requests go into streams.
+type wired struct {
 	*rig
 	*listener
 	ss      session
@@ -22,10 +22,10 @@ type wire struct {
 	t       *testing.T
 }
 
-func (r *rig) connect() *wire { return &wire{rig: r, listener: newListener(r.t), t: r.t} }
+func (r *rig) connect() *wired { return &wired{rig: r, listener: newListener(r.t), t: r.t} }
 
 // send hands over a request of a stream. Its reply, if it comes at once, goes the way of all others.
-func (w *wire) send(stream, sync uint64, build client.Builder) {
+func (w *wired) send(stream, sync uint64, build client.Builder) {
 	w.t.Helper()
 	out, done := w.b.inStream(w.listener, &w.ss, decoded(w.t, &w.scratch, sync, iproto.WithStream(stream, build)), nil)
 	if done != (len(out) > 0) {
@@ -75,7 +75,7 @@ func TestStreamOrder(t *testing.T) {
 }
 
 // gone requires that no stream is remembered.
-func (w *wire) gone() {
+func (w *wired) gone() {
 	w.t.Helper()
 	late := time.After(patience)
 	for {

@@ -1,6 +1,7 @@
 package raftgroup
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/quorum"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/invariant"
@@ -38,9 +40,6 @@ type Group struct {
 	handedOver bool
 	acks       acks
 	reads      uint64
-
-	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot.
-	sinceAnnounced int
 
 	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
 	// counts the ticks since a leader was heard.
@@ -222,7 +221,6 @@ func (g *Group) Tick(now time.Duration) {
 	if g.mayTick() {
 		g.rn.Tick()
 		g.handOver()
-		g.announceAgain()
 	}
 }
 
@@ -525,6 +523,23 @@ func (g *Group) Status() Status {
 		LeaderID: g.leader, Voters: slices.Clone(g.conf.GetVoters()), Learners: slices.Clone(g.conf.GetLearners()),
 		Joint: len(g.conf.GetVotersOutgoing()) > 0,
 	}
+}
+
+// Members tells how far a leader knows each member to be, by id; nil at another replica.
+func (g *Group) Members() []Member {
+	if g.role != RoleLeader {
+		return nil
+	}
+	var out []Member
+	g.rn.WithProgress(func(id uint64, kind raft.ProgressType, pr tracker.Progress) {
+		m := Member{ID: id, Match: pr.Match, Active: pr.RecentActive, Learner: kind == raft.ProgressTypeLearner}
+		if id == g.cfg.ID {
+			m.Match, m.Active = g.lastIndex, true
+		}
+		out = append(out, m)
+	})
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 func fromPB(e *pb.Entry) Entry {

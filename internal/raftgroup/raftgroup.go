@@ -93,6 +93,16 @@ type Status struct {
 	Joint bool
 }
 
+// Member is a replica as its leader knows it.
+type Member struct {
+	ID uint64
+	// Match is the highest index that the replica is known to have in its log.
+	Match uint64
+	// Active: it has answered within the last election timeout.
+	Active  bool
+	Learner bool
+}
+
 // Level grades a line of the library's own log.
 type Level uint8
 

@@ -125,6 +125,10 @@ func (m *Machine) Commit(index uint64) {
 
 // Apply applies an entry that was not run here.
 func (m *Machine) Apply(index, term uint64, entry []byte) {
+	if len(entry) == 0 && len(m.pending) > 0 {
+		m.pass(index, term)
+		return
+	}
 	invariant.Check(len(m.pending) == 0, "catalog: entry %d applied with %d entries pending", index, len(m.pending))
 	state := m.newest.Clone()
 	// The entry's bytes belong to the log, the rows to the catalog: Execute copies what it keeps.
@@ -133,6 +137,15 @@ func (m *Machine) Apply(index, term uint64, entry []byte) {
 	m.newest = state
 	m.history.Note(index, term, changes)
 	m.show(index, state, changes)
+}
+
+// pass moves the view over an entry without content, a change of the group's members, between entries that were run here. Those
+// behind it are past it already.
+func (m *Machine) pass(index, term uint64) {
+	invariant.Check(m.pending[0].index > index, "catalog: entry %d passed over", m.pending[0].index)
+	state := m.View().Clone()
+	state.SetPosition(index, term)
+	m.publish(state)
 }
 
 func (m *Machine) show(index uint64, state *catalog.State, changes []catalog.Change) {

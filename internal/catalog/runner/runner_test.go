@@ -161,6 +161,27 @@ func TestAnsweredAndVisibleOnlyAfterCommit(t *testing.T) {
 	}
 }
 
+// A change of the group's members is committed between entries that were run here.
+func TestMembershipBetweenEntries(t *testing.T) {
+	l := newManual(t, Options{})
+	first := l.do(t.Context(), request(set("a", 1)))
+	l.run(1)
+	l.index++ // the change of membership
+	between := l.index
+	second := l.do(t.Context(), request(set("b", 2)))
+	l.run(1)
+	l.m.Commit(between - 1)
+	l.m.Apply(between, l.term, nil)
+	if r := <-first; r.err != nil || l.m.Applied() != between || value(l.m, "b") != 0 {
+		t.Fatalf("%+v, applied %d, b %d", r, l.m.Applied(), value(l.m, "b"))
+	}
+	unanswered(t, second)
+	l.m.Commit(l.index)
+	if r := <-second; r.err != nil || r.res.Index != l.index || value(l.m, "a") != 1 || value(l.m, "b") != 2 {
+		t.Fatalf("%+v", r)
+	}
+}
+
 // A refusal may rest on a row that is not committed: it must not be told before that row is.
 func TestRefusalWaitsForWhatItSaw(t *testing.T) {
 	l := newManual(t, Options{})

@@ -119,7 +119,7 @@ func notServed(t iproto.Type) *errcode.Error {
 // execute passes a request of so many bytes to the backend. While too much is in flight, requests that may become more of
 // it wait; a plain SELECT is answered at once, as is what does not come here at all.
 func (s *Session) execute(b Backend, out []byte, size int) (res []byte, full bool) {
-	if !s.trusted && s.srv.gate.full() && (s.req.Type != iproto.TypeSelect || s.req.StreamID != 0) {
+	if !s.trusted && !s.internal && s.srv.gate.full() && (s.req.Type != iproto.TypeSelect || s.req.StreamID != 0) {
 		s.out.b = out // finished replies, all of them
 		if !s.pause(b, true) {
 			s.over = true
@@ -162,6 +162,7 @@ func (s *Session) login(b Backend) *errcode.Error {
 		if cred.ID != guest.ID {
 			s.authed = true
 		}
+		s.internal = cred.Internal
 	}
 	s.srv.opts.OnAuth(event)
 	return e

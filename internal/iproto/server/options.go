@@ -42,6 +42,9 @@ type Credential struct {
 	// ChapSHA1 is sha1(sha1(password)).
 	ChapSHA1    [iproto.ScrambleBytes]byte
 	HasPassword bool
+	// Internal users are other instances of the cluster: what they ask never waits for clients, or a load would cut the
+	// cluster apart.
+	Internal bool
 	// Refusal, if not nil, is what a login gets although the password is right.
 	Refusal *errcode.Error
 }

@@ -45,6 +45,8 @@ type reader struct {
 	authed bool
 	// trusted sessions do not wait for requests of others, so that an operator gets through at any load.
 	trusted bool
+	// internal sessions, of other instances, do not wait either.
+	internal bool
 	// served tells that a whole frame has come, partial that one is incomplete; since is when the connection began, or
 	// the incomplete frame.
 	served, partial bool
@@ -303,7 +305,7 @@ func (s *Session) pause(b Backend, full bool) bool {
 	if !s.flushOut() {
 		return false
 	}
-	if full && !s.trusted {
+	if full && !s.trusted && !s.internal {
 		s.srv.gate.wait()
 	}
 	return true

@@ -54,3 +54,13 @@ func (r *reader) header() Header {
 	r.skip(extra)
 	return h
 }
+
+// Append appends a header that is a message by itself: the argument and the answer of ProcHello.
+func (h Header) Append(dst []byte) []byte { return h.append(dst) }
+
+// DecodeHeader reads a header that is a message by itself. Errors: 1.
+func DecodeHeader(b []byte) (Header, error) {
+	r := reader{b: b, message: "Hello"}
+	h := r.header()
+	return h, r.end(0)
+}

@@ -1,0 +1,293 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/lycosadb/lycosa/internal/catalog"
+	catalogrunner "github.com/lycosadb/lycosa/internal/catalog/runner"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/iproto/server"
+	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/rpc/wire"
+)
+
+// peerTimeout bounds what an instance does for another one, joinTimeout the wait of a newcomer for a leader that is not ready.
+const (
+	peerTimeout = 10 * time.Second
+	joinTimeout = 5 * time.Second
+)
+
+// peerProcedure answers another instance. prompt ones are run on the connection's goroutine: they never wait.
+type peerProcedure struct {
+	prompt bool
+	run    func(ctx context.Context, message []byte) ([]byte, error)
+}
+
+func (i *Instance) peerProcedures() map[string]peerProcedure {
+	return map[string]peerProcedure{
+		wire.ProcDiscover:    {run: i.answerDiscover},
+		wire.ProcJoin:        {run: i.answerJoin},
+		wire.ProcHello:       {prompt: true, run: i.answerHello},
+		wire.ProcInteract:    {prompt: true, run: i.answerInteract},
+		wire.ProcCAS:         {run: i.answerCAS},
+		wire.ProcGroupChange: {run: i.answerGroupChange},
+		wire.ProcTransfer:    {run: i.answerTransfer},
+	}
+}
+
+// servePeer runs a procedure for another instance. handled is false if the request is none of that.
+func (i *Instance) servePeer(s *server.Session, req *iproto.Request, schema uint64, out []byte) (res []byte, done, handled bool) {
+	p, ok := i.peerProcs[string(req.Function)]
+	if !ok || req.Type != iproto.TypeCall {
+		return out, false, false
+	}
+	if u := s.User(); u.ID != catalog.ServiceID {
+		return iproto.AppendError(out, req.Sync, schema, errcode.NewAccessDenied("Execute", "function", string(req.Function), u.Name)), true, true
+	}
+	message, err := wire.Argument(req.Tuple)
+	if err != nil {
+		return iproto.AppendError(out, req.Sync, schema, errcode.Of(err)), true, true
+	}
+	if p.prompt {
+		return answerPeer(p, req.Sync, schema, message, out), true, true
+	}
+	kept, sync := clone(message), req.Sync
+	go func() { s.Complete(answerPeer(p, sync, schema, kept, nil)) }()
+	return out, false, true
+}
+
+func answerPeer(p peerProcedure, sync, schema uint64, message, out []byte) []byte {
+	ctx, cancel := context.WithTimeout(context.Background(), peerTimeout)
+	defer cancel()
+	answer, err := p.run(ctx, message)
+	if err != nil {
+		return iproto.AppendError(out, sync, schema, errcode.Of(err))
+	}
+	if answer == nil {
+		answer = wire.AppendNil(nil)
+	}
+	return iproto.AppendData(out, sync, schema, answer)
+}
+
+// serving returns the running database, or why there is none.
+func (i *Instance) serving() (*core, error) {
+	if c := i.core.Load(); c != nil {
+		return c, nil
+	}
+	if refusal := i.life.published().Refusal(); refusal != nil {
+		return nil, refusal
+	}
+	return nil, errcode.New(errcode.Loading, i.life.published().State.String())
+}
+
+// admit checks who a message is from, and notes where he is reached.
+func (i *Instance) admit(h wire.Header) (*core, error) {
+	c, err := i.serving()
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Check(c.id.ClusterUUID, c.id.Epoch); err != nil {
+		return nil, err
+	}
+	row, known := c.catalog.View().InstanceByRaftID(h.RaftID)
+	if known && row.Current.Name == lifecycle.Expelled && row.UUID == h.From {
+		return nil, errcode.New(errcode.InstanceExpelled, row.Name)
+	}
+	c.book.tell(h.RaftID, h.Address)
+	return c, nil
+}
+
+func (i *Instance) answerHello(_ context.Context, message []byte) ([]byte, error) {
+	h, err := wire.DecodeHeader(message)
+	if err != nil {
+		return nil, err
+	}
+	c, err := i.admit(h)
+	if err != nil {
+		return nil, err
+	}
+	return i.header(c).Append(nil), nil
+}
+
+// answerInteract takes messages of raft groups, and what their sender reports of himself.
+func (i *Instance) answerInteract(_ context.Context, message []byte) ([]byte, error) {
+	in, err := wire.DecodeInteract(message)
+	if err != nil {
+		return nil, err
+	}
+	c, err := i.admit(in.Header)
+	if err != nil {
+		return nil, err
+	}
+	if in.Report != nil {
+		i.noteReport(c, in.Header, *in.Report)
+	}
+	for _, g := range in.Messages {
+		// The decoded message lives longer than the request that brought it.
+		m, err := raftgroup.DecodeMessage(clone(g.Data))
+		if err != nil {
+			return nil, errcode.New(errcode.IllegalParams, err.Error())
+		}
+		switch {
+		case g.Group == wire.GroupCatalog && m.To() == c.id.RaftID:
+			c.catalogLoop.Step(m)
+		case g.Group == wire.GroupData && m.To() == c.id.DataRaftID:
+			c.dataLoop.Step(m)
+		}
+	}
+	return nil, nil
+}
+
+// answerCAS records a request that another instance makes of the catalog's leader.
+func (i *Instance) answerCAS(ctx context.Context, message []byte) ([]byte, error) {
+	m, err := wire.DecodeCAS(message)
+	if err != nil {
+		return nil, err
+	}
+	c, err := i.admit(m.Header)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.catalog.Do(ctx, &catalogrunner.Request{Ops: m.Ops, Predicate: m.Predicate, Initiator: m.Initiator, ID: m.ID})
+	if err != nil {
+		return nil, err
+	}
+	return wire.AppendResult(nil, res), nil
+}
+
+// joinRetry is the pause before a join is planned again on a catalog that has changed.
+const joinRetry = 10 * time.Millisecond
+
+// answerJoin gives a newcomer his place. A request that comes before this instance has a database waits for it: that is
+// how all the instances of a new cluster find their place while the first one makes it.
+func (i *Instance) answerJoin(ctx context.Context, message []byte) ([]byte, error) {
+	req, err := wire.DecodeJoin(message)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	c, err := i.awaitCore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		answer, err := i.planJoin(ctx, c, req)
+		switch {
+		case err == nil:
+			return wire.AppendJoinAnswer(nil, answer), nil
+		case planAgain(err) && ctx.Err() == nil:
+			pause(ctx, joinRetry)
+		default:
+			return nil, err
+		}
+	}
+}
+
+// awaitCore waits until this instance has a database and its catalog has a leader.
+func (i *Instance) awaitCore(ctx context.Context) (*core, error) {
+	for {
+		c, err := i.serving()
+		if err == nil && c.catalogLoop.Status().LeaderID != 0 {
+			return c, nil
+		}
+		if err == nil {
+			err = errcode.New(errcode.LeaderUnknown)
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		pause(ctx, connectPoll)
+	}
+}
+
+func (i *Instance) planJoin(ctx context.Context, c *core, req catalog.JoinRequest) (catalog.JoinAnswer, error) {
+	s := c.catalogLoop.Status()
+	if s.LeaderID != c.id.RaftID {
+		address := i.catalogLeader(c)
+		if address == "" {
+			return catalog.JoinAnswer{}, errcode.New(errcode.LeaderUnknown)
+		}
+		return catalog.JoinAnswer{Leader: address}, nil
+	}
+	c.joining.Lock() // two joins at a time would only get into each other's way
+	defer c.joining.Unlock()
+	op, guard, err := catalog.PlanJoin(c.catalog.View(), req, uuid.NewString())
+	if err != nil {
+		return catalog.JoinAnswer{}, err
+	}
+	guard.Term = s.Term
+	if op.Kind != catalog.Nop {
+		if _, err := c.catalog.ProposeCAS(ctx, op, guard); err != nil {
+			return catalog.JoinAnswer{}, err
+		}
+	}
+	answer, err := catalog.AnswerJoin(c.catalog.View(), req.InstanceUUID)
+	if err != nil {
+		return catalog.JoinAnswer{}, err
+	}
+	answer.Leader = i.cfg.Advertise
+	answer.Snapshot, err = c.catalogNow()
+	return answer, err
+}
+
+// answerGroupChange changes the members of this instance's data group, which it leads.
+func (i *Instance) answerGroupChange(ctx context.Context, message []byte) ([]byte, error) {
+	m, err := wire.DecodeGroupChange(message)
+	if err != nil {
+		return nil, err
+	}
+	c, err := i.admitGovernor(m.Header)
+	if err != nil {
+		return nil, err
+	}
+	return nil, i.changeDataGroup(ctx, c, m.Changes, m.CatalogIndex)
+}
+
+// answerTransfer hands the leadership of a group over.
+func (i *Instance) answerTransfer(ctx context.Context, message []byte) ([]byte, error) {
+	m, err := wire.DecodeTransfer(message)
+	if err != nil {
+		return nil, err
+	}
+	c, err := i.admitGovernor(m.Header)
+	if err != nil {
+		return nil, err
+	}
+	transfer := func(g *raftgroup.Group) error { return g.TransferLeader(m.To) }
+	if m.Group == wire.GroupCatalog {
+		return nil, c.catalogLoop.Call(ctx, transfer)
+	}
+	return nil, c.dataLoop.Call(ctx, transfer)
+}
+
+// admitGovernor refuses a governor whose term is over.
+func (i *Instance) admitGovernor(h wire.Header) (*core, error) {
+	c, err := i.admit(h)
+	if err != nil {
+		return nil, err
+	}
+	if now := c.catalogLoop.Status().Term; h.Term < now {
+		return nil, errcode.New(errcode.TermMismatch, h.Term, now)
+	}
+	return c, nil
+}
+
+// errStale refuses a change of membership that was planned on an older catalog than the last one.
+var errStale = errors.New("a newer catalog has decided on the members of this group already")
+
+func (i *Instance) changeDataGroup(ctx context.Context, c *core, changes []raftgroup.Change, index uint64) error {
+	return c.dataLoop.Call(ctx, func(g *raftgroup.Group) error {
+		if index < c.membersOf {
+			return errStale
+		}
+		c.membersOf = index
+		return g.ProposeConfChange(changes, nil)
+	})
+}

@@ -1,0 +1,233 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/iproto/client"
+)
+
+// cluster are instances that were started with each other's addresses.
+type cluster struct {
+	t         testing.TB
+	dir       string
+	cookie    string
+	factor    int
+	instances []*proc
+	peers     []string
+}
+
+// newCluster starts n instances at once, each of which knows all.
+func newCluster(t testing.TB, n, factor int, args ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, dir: t.TempDir(), factor: factor}
+	c.cookie = filepath.Join(c.dir, "cookie")
+	if err := os.WriteFile(c.cookie, []byte("a-cookie-that-all-of-them-share\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		c.peers = append(c.peers, freeAddress(t))
+	}
+	for i := range n {
+		c.instances = append(c.instances, c.start(i, args...))
+	}
+	return c
+}
+
+// start starts one instance on its directory.
+func (c *cluster) start(i int, args ...string) *proc {
+	c.t.Helper()
+	return startInstance(c.t, options{
+		dir: filepath.Join(c.dir, fmt.Sprintf("i%d", i+1)), listen: c.peers[i],
+		args: append([]string{"--peer", strings.Join(c.peers, ","), "--cookie-file", c.cookie, "--replication-factor", fmt.Sprint(c.factor)}, args...),
+	})
+}
+
+// online waits until all instances that run are Online and configured.
+func (c *cluster) online() {
+	c.t.Helper()
+	for _, p := range c.instances {
+		if p.running() {
+			p.online()
+		}
+	}
+}
+
+// clusterDoc is what the tests read of /api/v1/cluster.
+type clusterDoc struct {
+	ClusterUUID string `json:"cluster_uuid"`
+	Instances   []struct {
+		Name       string `json:"name"`
+		RaftID     uint64 `json:"raft_id"`
+		Address    string `json:"address"`
+		Replicaset string `json:"replicaset"`
+		State      string `json:"state"`
+		IsLeader   bool   `json:"is_leader"`
+		Grade      struct {
+			Current struct {
+				Name string `json:"name"`
+			} `json:"current"`
+		} `json:"grade"`
+	} `json:"instances"`
+	Replicasets []struct {
+		Name   string `json:"name"`
+		Leader string `json:"leader"`
+		State  string `json:"state"`
+	} `json:"replicasets"`
+}
+
+func (p *proc) cluster() (doc clusterDoc, ok bool) {
+	code, body := p.get("/api/v1/cluster")
+	return doc, code == http.StatusOK && json.Unmarshal(body, &doc) == nil
+}
+
+// group is a running instance's view of one of its groups.
+func (p *proc) group(name string) (role string, voters int, ok bool) {
+	s, ok := p.status()
+	if !ok {
+		return "", 0, false
+	}
+	for _, g := range s.Groups {
+		if g.Name == name {
+			return g.Role, len(g.Voters), true
+		}
+	}
+	return "", 0, false
+}
+
+// leader waits for the instance that leads a group among those that run, with so many voters.
+func (c *cluster) leader(group string, voters int) *proc {
+	c.t.Helper()
+	var found *proc
+	waitFor(c.t, fmt.Sprintf("a leader of group %s with %d voters", group, voters), waitStart, func() bool {
+		for _, p := range c.instances {
+			if role, n, ok := p.group(group); p.running() && ok && role == "leader" && n == voters {
+				found = p
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// kill ends an instance, both processes, without notice.
+func (p *proc) kill() {
+	p.t.Helper()
+	child := p.childPID()
+	_ = syscall.Kill(child, syscall.SIGKILL)
+	p.signal(syscall.SIGKILL)
+	p.ended(waitStop)
+	if !gone(p.t, child, waitStop) {
+		p.t.Fatalf("process %d is still there", child)
+	}
+}
+
+// Three instances that know each other become one cluster with one replicaset; what one of them acknowledged is on all.
+func TestThreeBecomeOne(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	leader := c.leader("data", 3)
+	uuid := ""
+	for _, p := range c.instances {
+		doc, ok := p.cluster()
+		if !ok || len(doc.Instances) != 3 || len(doc.Replicasets) != 1 {
+			t.Fatalf("cluster %+v", doc)
+		}
+		if uuid == "" {
+			uuid = doc.ClusterUUID
+		}
+		if doc.ClusterUUID != uuid {
+			t.Fatalf("two clusters: %s and %s", uuid, doc.ClusterUUID)
+		}
+	}
+	space := createSpace(t, leader.admin(), 600, "kv")
+	for n := range 100 {
+		space.insert(list{n, "v"})
+	}
+	for _, p := range c.instances {
+		waitFor(t, "100 rows on "+p.listen, waitStart, func() bool { return rowsOf(p, 600) == 100 })
+	}
+}
+
+// rowsOf counts the rows of a space as an instance shows them, -1 if it does not answer.
+func rowsOf(p *proc, space uint32) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, err := client.Dial(ctx, p.adminSocket(), client.Options{})
+	if err != nil {
+		return -1
+	}
+	defer conn.Close()
+	rows, err := conn.Select(ctx, iproto.SelectArgs{Space: space, Iterator: iproto.IterALL, Limit: 1<<32 - 1})
+	if err != nil {
+		return -1
+	}
+	return len(split(p.t, rows))
+}
+
+// The leader is killed: another one takes over, nothing that was acknowledged is lost, and the old one comes back.
+func TestLeaderIsKilled(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	old := c.leader("data", 3)
+	space := createSpace(t, old.admin(), 600, "kv")
+	for n := range 50 {
+		space.insert(list{n, "before"})
+	}
+	at := 0
+	for n, p := range c.instances {
+		if p == old {
+			at = n
+		}
+	}
+	old.kill()
+	next := c.leader("data", 3)
+	if got := rowsOf(next, 600); got != 50 {
+		t.Fatalf("%d rows after the leader was killed, 50 were acknowledged", got)
+	}
+	after := table{t: t, c: next.admin(), id: 600}
+	for n := range 50 {
+		after.insert(list{100 + n, "after"})
+	}
+	c.instances[at] = c.start(at)
+	c.instances[at].online()
+	waitFor(t, "all rows on the one that came back", waitStart, func() bool { return rowsOf(c.instances[at], 600) == 100 })
+}
+
+// All are stopped and started again, in another order: the same cluster comes back with all its rows.
+func TestColdRestart(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	space := createSpace(t, c.leader("data", 3).admin(), 600, "kv")
+	for n := range 20 {
+		space.insert(list{n, "v"})
+	}
+	before, _ := c.instances[0].cluster()
+	for _, p := range c.instances {
+		p.kill()
+	}
+	for _, i := range []int{2, 0, 1} {
+		c.instances[i] = c.start(i)
+	}
+	c.online()
+	c.leader("data", 3)
+	for _, p := range c.instances {
+		waitFor(t, "the rows on "+p.listen, waitStart, func() bool { return rowsOf(p, 600) == 20 })
+	}
+	if after, ok := c.instances[1].cluster(); !ok || after.ClusterUUID != before.ClusterUUID {
+		t.Fatalf("cluster %s became %s", before.ClusterUUID, after.ClusterUUID)
+	}
+}
