@@ -138,7 +138,7 @@ func votersMissing(in Input, all []Candidate, voters []uint64) string {
 			names = append(names, row.Name)
 		}
 	}
-	want := votersWanted(eligible)
+	want := catalog.VotersOf(eligible)
 	if len(voters) >= want || len(names) == 0 {
 		return ""
 	}

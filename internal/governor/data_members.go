@@ -13,7 +13,7 @@ import (
 // it leads (it has to hand over first) or no majority of the others answers.
 func planDataMembers(in Input, rs catalog.Replicaset, r *Report) *Step {
 	rows := in.Catalog.InstancesOf(rs.Name)
-	if rs.State == catalog.ReplicasetExpelled || !slices.ContainsFunc(rows, staying) {
+	if leaving(rs) || !slices.ContainsFunc(rows, notExpelled) {
 		return nil
 	}
 	wait := func(text string) {
@@ -45,6 +45,13 @@ func planDataMembers(in Input, rs catalog.Replicaset, r *Report) *Step {
 			Changes: set.changes, Voters: slices.Clone(view.Voters)},
 	}
 }
+
+// leaving reports whether a replicaset is expelled or going to be, with all its rows.
+func leaving(rs catalog.Replicaset) bool {
+	return rs.State == catalog.ReplicasetToBeExpelled || rs.State == catalog.ReplicasetExpelled
+}
+
+func notExpelled(row catalog.Instance) bool { return row.Current.Name != lifecycle.Expelled }
 
 // staying reports whether an instance is to be a member of its replicaset's group.
 func staying(row catalog.Instance) bool {

@@ -52,7 +52,7 @@ func (v GroupView) canLead(row catalog.Instance, id uint64) bool {
 func planLeadership(in Input, rs catalog.Replicaset, r *Report) *Step {
 	view := in.DataGroups[rs.Name]
 	leader, ok := in.Catalog.Instance(view.Leader)
-	if !view.Known || !ok || rs.State == catalog.ReplicasetExpelled {
+	if !view.Known || !ok || leaving(rs) {
 		return nil
 	}
 	wait := func(text string) {
@@ -61,7 +61,7 @@ func planLeadership(in Input, rs catalog.Replicaset, r *Report) *Step {
 	if leader.Target.Name != lifecycle.Online {
 		to, id := view.heir(in.Catalog.InstancesOf(rs.Name), dataID, view.Leader)
 		if to != "" {
-			return handOver(rs, view, to, id, leader.Name+", which is to be "+leader.Target.Name.String())
+			return handOver(rs, view, to, id, leader.Name+", which is to be "+leader.Target.Name.String()+",")
 		}
 		if len(view.Voters) > 1 && leader.Current.Name != lifecycle.Offline {
 			wait(leader.Name + " leads and is to be " + leader.Target.Name.String() +
@@ -90,7 +90,7 @@ func dataID(row catalog.Instance) uint64 { return row.DataRaftID }
 
 func handOver(rs catalog.Replicaset, view GroupView, to string, id uint64, from string) *Step {
 	return &Step{
-		Text:   "replicaset " + rs.Name + ": hand over from " + from + ", to " + to,
+		Text:   "replicaset " + rs.Name + ": hand over from " + from + " to " + to,
 		Action: TransferLeader{Replicaset: rs.Name, From: view.Leader, To: to, ToID: id, Term: view.Term},
 	}
 }
@@ -108,7 +108,11 @@ func recordLeader(in Input, rs catalog.Replicaset, leader string) *Step {
 		}
 		rs.CurrentMaster, rs.MasterChangeCounter = leader, &changes
 	}
-	return recordReplicaset(in, rs, "replicaset "+rs.Name+" is led by "+leader+", before by "+before)
+	text := "replicaset " + rs.Name + " is led by " + leader
+	if before != "" {
+		text += ", before by " + before
+	}
+	return recordReplicaset(in, rs, text)
 }
 
 // recordTarget gives up a target that cannot lead.

@@ -3,6 +3,8 @@ package governor
 import (
 	"cmp"
 	"slices"
+
+	"github.com/lycosadb/lycosa/internal/catalog"
 )
 
 // Candidate is an instance as far as its vote in the catalog's group is concerned.
@@ -19,23 +21,11 @@ type Candidate struct {
 	Domain map[string]string
 }
 
-// votersWanted is how many voters the catalog has among so many eligible instances: 1, 2, 3 or 5. More would only make
-// writes slower, and an even number above 2 survives no more losses than the odd one below it.
-func votersWanted(eligible int) int {
-	switch {
-	case eligible <= 2:
-		return eligible
-	case eligible <= 4:
-		return 3
-	}
-	return 5
-}
-
 // Voters returns whom the catalog's voters should be next, in the order of their ids, given those of now, which instances
 // there are, and the leader among them (0 if unknown). It keeps who is Online, replaces who is not by one that is ready,
 // and keeps him too if there is none; it never drops the leader, who has to hand over first, and never ends with voters of
 // whom no majority answers: then it returns the present ones and blocked. Where there is a choice the failure domains of the
-// voters are as far apart as can be. Applied to its own result with nothing else changed it comes to rest.
+// voters are as far apart as can be. Never four: a fourth voter survives no loss more. Applied to its own result with nothing else changed it comes to rest.
 func Voters(all []Candidate, now []uint64, leader uint64) (next []uint64, blocked bool) {
 	p := newPool(all, now, leader)
 	p.take(p.online)
@@ -85,7 +75,7 @@ func newPool(all []Candidate, now []uint64, leader uint64) *pool {
 			p.ready = append(p.ready, c)
 		}
 	}
-	p.want = votersWanted(eligible)
+	p.want = catalog.VotersOf(eligible)
 	if len(p.chosen) > 0 && !p.chosen[0].Eligible && eligible > 0 {
 		p.want = max(p.want, 2) // the leader goes when it has handed over, and needs one to hand over to
 	}

@@ -140,7 +140,24 @@ func (i *Instance) issues(c *core) []issue.Issue {
 	if lost, failing := i.audit.Failure(); failing {
 		in.AuditFailure = fmt.Sprintf("%d records could not be written to %s", lost, i.cfg.AuditPath())
 	}
-	return issue.Find(now, []issue.Instance{in})
+	return issue.Find(now, []issue.Instance{in}, replicasetsOf(c.catalog.View()))
+}
+
+// replicasetsOf counts the replicas of the replicasets that are to stay.
+func replicasetsOf(view *catalog.State) (all []issue.Replicaset) {
+	for _, rs := range view.Replicasets() {
+		if rs.State == catalog.ReplicasetToBeExpelled || rs.State == catalog.ReplicasetExpelled {
+			continue
+		}
+		count := issue.Replicaset{Name: rs.Name}
+		for _, row := range view.InstancesOf(rs.Name) {
+			if row.Target.Name != lifecycle.Expelled && row.Current.Name != lifecycle.Expelled {
+				count.Replicas++
+			}
+		}
+		all = append(all, count)
+	}
+	return all
 }
 
 // Governor is the document of /api/v1/governor.

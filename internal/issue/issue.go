@@ -35,6 +35,7 @@ const (
 	AuditBroken    Code = "audit_broken"
 	CheckpointFail Code = "checkpoint_failed"
 	UncleanLog     Code = "unclean_log"
+	TwoReplicas    Code = "two_replicas_stop_writes"
 )
 
 // Issue is one thing that someone should look at.
@@ -81,6 +82,15 @@ type Instance struct {
 	UncleanAt  time.Time
 }
 
+// Replicaset is what is observed of one replicaset.
+type Replicaset struct {
+	Name string
+	// Replicas is the number of its instances that are not expelled.
+	Replicas int
+	// Since is when it came to that number; zero if that was not noticed, then now is taken.
+	Since time.Time
+}
+
 // Limits after which something becomes an issue.
 const (
 	// GradeBehindMax is how long current and target grade may differ.
@@ -92,9 +102,15 @@ const (
 	MemoryCriticalPercent = 95
 )
 
-// Find returns the issues of the instances, the critical ones first, then by instance and code. Never nil.
-func Find(now time.Time, instances []Instance) []Issue {
+// Find returns the issues of the instances and replicasets, the critical ones first, then by instance (none for an issue of
+// a replicaset) and code. Never nil.
+func Find(now time.Time, instances []Instance, replicasets []Replicaset) []Issue {
 	all := []Issue{}
+	for _, rs := range replicasets {
+		if i, found := twoReplicas(now, rs); found {
+			all = append(all, i)
+		}
+	}
 	for _, in := range instances {
 		for _, rule := range rules {
 			if i, found := rule(now, in); found {
@@ -219,6 +235,21 @@ func uncleanLog(_ time.Time, in Instance) (Issue, bool) {
 	return Issue{
 		Code: UncleanLog, Level: Warning, Since: in.UncleanAt, Text: in.UncleanLog,
 		Hint: "--wal-mode fsync keeps what was acknowledged",
+	}, true
+}
+
+func twoReplicas(now time.Time, rs Replicaset) (Issue, bool) {
+	if rs.Replicas != 2 {
+		return Issue{}, false
+	}
+	since := rs.Since
+	if since.IsZero() {
+		since = now
+	}
+	return Issue{
+		Code: TwoReplicas, Level: Warning, Since: since,
+		Text: "replicaset " + rs.Name + " has 2 replicas: the loss of one stops writes",
+		Hint: "start a third instance with --replicaset " + rs.Name + "; no acknowledged row is lost meanwhile",
 	}, true
 }
 

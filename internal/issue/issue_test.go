@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 func runScript(t *testing.T, text string) string {
 	var out strings.Builder
 	var all []Instance
+	var sets []Replicaset
 	answer, skipping := "", false
 	scan := bufio.NewScanner(strings.NewReader(text))
 	for scan.Scan() {
@@ -63,7 +64,7 @@ func runScript(t *testing.T, text string) string {
 			skipping = false
 		case !skipping:
 			out.WriteString(line + "\n")
-			answer += command(t, &all, strings.Fields(line))
+			answer += command(t, &all, &sets, strings.Fields(line))
 		}
 	}
 	return out.String()
@@ -78,20 +79,29 @@ func seconds(t *testing.T, s string) time.Time {
 	return t0.Add(time.Duration(n) * time.Second)
 }
 
-func command(t *testing.T, all *[]Instance, w []string) string {
+func command(t *testing.T, all *[]Instance, sets *[]Replicaset, w []string) string {
 	t.Helper()
 	if w[0] == "#" {
 		return ""
 	}
 	if w[0] == "find" {
 		var b strings.Builder
-		for _, i := range Find(seconds(t, w[1]), *all) {
+		for _, i := range Find(seconds(t, w[1]), *all, *sets) {
 			fmt.Fprintf(&b, "%s %s %s since %s: %s (%s)\n", i.Level, i.Instance, i.Code, i.Since.Sub(t0), i.Text, i.Hint)
 		}
 		if b.Len() == 0 {
 			return "nothing\n"
 		}
 		return b.String()
+	}
+	if w[0] == "replicaset" { // replicaset NAME REPLICAS [SINCE]
+		rs := Replicaset{Name: w[1]}
+		rs.Replicas, _ = strconv.Atoi(w[2])
+		if len(w) > 3 {
+			rs.Since = seconds(t, w[3])
+		}
+		*sets = append(*sets, rs)
+		return ""
 	}
 	if w[0] == "instance" {
 		*all = append(*all, Instance{Name: w[1], Published: lifecycle.Published{
@@ -145,7 +155,7 @@ func observe(t *testing.T, in *Instance, w []string) {
 }
 
 func TestNeverNil(t *testing.T) {
-	if Find(t0, nil) == nil {
+	if Find(t0, nil, nil) == nil {
 		t.Error("no instances give nil")
 	}
 }

@@ -1,13 +1,11 @@
 // Package runner is the governor's loop on every instance: it waits to be woken, reads all that the plan depends on, plans,
-// records the steps in the catalog, and starts over. It is level-triggered: a wake-up carries nothing and may be lost or
-// doubled. Effects: a goroutine for each step while it is recorded, timers. What to do is decided by package governor.
+// starts the steps whose subjects are free, and starts over. It is level-triggered: a wake-up carries nothing and may be lost
+// or doubled. Effects: a goroutine for each step while it is carried out, timers. What to do is decided by package governor.
 package runner
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,25 +17,31 @@ import (
 type Options struct {
 	// Read gathers the input of a plan; Previous is filled in by the runner.
 	Read func() governor.Input
-	// Propose records an operation with its guard in the catalog.
+	// Propose records an operation with its guard in the catalog, and returns when Read would show it.
 	Propose func(ctx context.Context, op catalog.Op, guard catalog.Predicate) (catalog.Result, error)
 	// Act carries out the action of a step; it must be given where there is more than one instance. It returns when the
-	// action is done or refused.
+	// action is done or refused, or the context ends; if the same is planned again then, that is tried after a pause.
 	Act func(ctx context.Context, step governor.Step) error
 	// Wakes are channels whose tokens mean "read again", such as catalog/runner.Machine.Subscribe returns. At most two.
 	Wakes []<-chan struct{}
-	// StepTimeout bounds the recording of a step, 3 s unless given.
+	// StepTimeout bounds a step, 3 s unless given.
 	StepTimeout time.Duration
-	// Retry is the pause after an error, 250 ms unless given.
-	Retry  time.Duration
-	Logger *slog.Logger
+	// Retry is the pause of a subject after an error, 250 ms unless given. It doubles up to RetryMax, 5 s unless given.
+	Retry, RetryMax time.Duration
+	Logger          *slog.Logger
 }
 
 const (
 	stepTimeoutDefault = 3 * time.Second
 	retryDefault       = 250 * time.Millisecond
-	// stepsInFlightMax bounds the steps that are recorded side by side.
-	stepsInFlightMax = 16
+	retryMaxDefault    = 5 * time.Second
+	// conflictPause is the first pause after the catalog has refused a step since it has changed: reading it again is all
+	// that is needed.
+	conflictPause = 10 * time.Millisecond
+	// lookAgain is how long the loop of the leader sleeps at most while anything waits.
+	lookAgain = time.Second
+	// inFlightMax bounds the steps that are carried out side by side.
+	inFlightMax = 256
 )
 
 // Runner is a governor's loop.
@@ -54,6 +58,9 @@ func New(opts Options) *Runner {
 	}
 	if opts.Retry <= 0 {
 		opts.Retry = retryDefault
+	}
+	if opts.RetryMax <= 0 {
+		opts.RetryMax = max(retryMaxDefault, opts.Retry)
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -74,39 +81,43 @@ func (r *Runner) Notify() {
 // Report returns the last report.
 func (r *Runner) Report() governor.Report { return *r.report.Load() }
 
-// Run loops until the context ends.
+// Run loops until the context ends and the steps under way have returned.
 func (r *Runner) Run(ctx context.Context) {
+	f := newFlight(r)
 	for ctx.Err() == nil {
 		in := r.opts.Read()
 		in.Previous = r.Report()
 		steps, report := governor.Plan(in)
+		free := f.start(ctx, steps, time.Now())
+		report.LastError = f.lastError()
 		r.report.Store(&report)
-		if len(steps) == 0 {
-			r.sleep(ctx, r.untilRecheck(in.Now, report.RecheckAt))
-			continue
+		d := earlier(free, untilRecheck(in.Now, report.RecheckAt))
+		if in.Leading && len(report.Waiting) > 0 {
+			d = earlier(d, lookAgain)
 		}
-		err := r.record(ctx, steps)
-		report.LastError = ""
-		if err != nil {
-			report.LastError = err.Error()
-		}
-		r.report.Store(&report)
-		if err != nil && ctx.Err() == nil {
-			pause(ctx, r.opts.Retry)
-		}
+		r.sleep(ctx, f, d)
 	}
+	f.drain()
 }
 
 // untilRecheck returns how long to sleep if nobody wakes the loop; 0 for ever.
-func (r *Runner) untilRecheck(now, at time.Time) time.Duration {
+func untilRecheck(now, at time.Time) time.Duration {
 	if at.IsZero() {
 		return 0
 	}
 	return max(at.Sub(now), time.Millisecond)
 }
 
-// sleep waits for a wake-up, for the time if it is above 0, or for the end.
-func (r *Runner) sleep(ctx context.Context, d time.Duration) {
+// earlier returns the shorter of two times of which 0 means for ever.
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// sleep waits for a wake-up, for the end of a step, for the time if it is above 0, or for the end.
+func (r *Runner) sleep(ctx context.Context, f *flight, d time.Duration) {
 	var timer <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -116,67 +127,12 @@ func (r *Runner) sleep(ctx context.Context, d time.Duration) {
 	var wakes [2]<-chan struct{}
 	copy(wakes[:], r.opts.Wakes)
 	select {
+	case o := <-f.outcomes:
+		f.land(o, time.Now())
 	case <-r.wake:
 	case <-wakes[0]:
 	case <-wakes[1]:
 	case <-timer:
 	case <-ctx.Done():
 	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-// record carries the steps out side by side and returns the first error in their order. A step that is refused because
-// the catalog has changed is planned again from the new one.
-func (r *Runner) record(ctx context.Context, steps []governor.Step) error {
-	errs := make([]error, len(steps))
-	slots := make(chan struct{}, stepsInFlightMax)
-	var wg sync.WaitGroup
-	for i, step := range steps {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			errs[i] = r.recordOne(ctx, step)
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *Runner) recordOne(ctx context.Context, step governor.Step) error {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.StepTimeout)
-	defer cancel()
-	log := r.opts.Logger.With("step", step.Kind, "subject", step.Subject)
-	err := r.carryOut(ctx, step)
-	if err != nil {
-		log.Warn("governor: step failed", "text", step.Text, "error", err)
-		return err
-	}
-	log.Info("governor: " + step.Text)
-	return nil
-}
-
-var errNoAct = errors.New("this instance cannot change groups")
-
-func (r *Runner) carryOut(ctx context.Context, step governor.Step) error {
-	switch {
-	case step.Action == nil:
-		_, err := r.opts.Propose(ctx, step.Op, step.Guard)
-		return err
-	case r.opts.Act == nil:
-		return errNoAct
-	}
-	return r.opts.Act(ctx, step)
 }

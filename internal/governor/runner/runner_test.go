@@ -3,24 +3,31 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/governor"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 )
 
 // cluster is a catalog of one instance whose steps are recorded at once.
 type cluster struct {
-	mu    sync.Mutex
-	state *catalog.State
-	seen  governor.Observed
-	fail  int // this many proposals fail
-	tries int
-	wake  chan struct{}
+	mu      sync.Mutex
+	state   *catalog.State
+	seen    governor.Observed
+	fail    int                // this many proposals fail
+	failure error              // with this
+	view    governor.GroupView // of the catalog
+	groups  map[string]governor.GroupView
+	tries   int
+	wake    chan struct{}
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -34,7 +41,9 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{state: catalog.New(), wake: make(chan struct{}, 1)}
+	c := &cluster{state: catalog.New(), wake: make(chan struct{}, 1), failure: errors.New("the quorum is away"),
+		view:   governor.GroupView{Known: true, Leader: "i1", Voters: []uint64{1}},
+		groups: map[string]governor.GroupView{"default_1": {Known: true, Leader: "i1", Voters: []uint64{2}}}}
 	for i, e := range entries {
 		if _, _, err := c.state.Apply(uint64(i+1), 1, e); err != nil {
 			t.Fatal(err)
@@ -50,9 +59,23 @@ func (c *cluster) read() governor.Input {
 	seen := c.seen
 	seen.Applied, _ = c.state.Position()
 	return governor.Input{Now: time.Now(), Leading: true, Term: 1, Leader: "i1", Catalog: c.state,
-		Instances:    map[string]governor.Observed{"i1": seen},
-		CatalogGroup: governor.GroupView{Known: true, Leader: "i1", Voters: []uint64{1}},
-		DataGroups:   map[string]governor.GroupView{"default_1": {Known: true, Leader: "i1", Voters: []uint64{2}}}}
+		Instances: map[string]governor.Observed{"i1": seen}, CatalogGroup: c.view, DataGroups: maps.Clone(c.groups)}
+}
+
+// change carries out the two changes that these tests know: learners in the catalog, and nobody but the leader in a data group.
+func (c *cluster) change(a governor.Action) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch a := a.(type) {
+	case governor.CatalogChange:
+		for _, ch := range a.Changes {
+			c.view.Learners = append(c.view.Learners, ch.ID)
+		}
+	case governor.GroupChange:
+		view := c.groups[a.Replicaset]
+		view.Voters = view.Voters[:1]
+		c.groups[a.Replicaset] = view
+	}
 }
 
 func (c *cluster) propose(_ context.Context, op catalog.Op, _ catalog.Predicate) (catalog.Result, error) {
@@ -61,7 +84,7 @@ func (c *cluster) propose(_ context.Context, op catalog.Op, _ catalog.Predicate)
 	c.tries++
 	if c.fail > 0 {
 		c.fail--
-		return catalog.Result{}, errors.New("the quorum is away")
+		return catalog.Result{}, c.failure
 	}
 	next := c.state.Clone()
 	index, term := next.Position()
@@ -140,7 +163,8 @@ func TestPausesAfterAnError(t *testing.T) {
 		began := time.Now()
 		r, cancel := start(t, c)
 		defer cancel()
-		if rep := r.Report(); c.triesSoFar() != 1 || rep.LastError != "the quorum is away" {
+		want := "record grade RaftSynced(1) of i1, now Offline(0): the quorum is away"
+		if rep := r.Report(); c.triesSoFar() != 1 || rep.LastError != want {
 			t.Fatalf("%d tries, report %+v", c.triesSoFar(), rep)
 		}
 		time.Sleep(retryDefault)
@@ -148,13 +172,170 @@ func TestPausesAfterAnError(t *testing.T) {
 		if n := c.triesSoFar(); n != 2 {
 			t.Fatalf("%d tries after one pause", n)
 		}
-		time.Sleep(retryDefault)
+		time.Sleep(2 * retryDefault) // the pause doubles
 		synctest.Wait()
 		if c.grade().Name != lifecycle.Online || r.Report().LastError != "" {
 			t.Fatalf("grade %s, report %+v", c.grade(), r.Report())
 		}
-		if took := time.Since(began); took != 2*retryDefault {
+		if took := time.Since(began); took != 3*retryDefault {
 			t.Fatalf("took %s", took)
+		}
+	})
+}
+
+func TestPauseDoublesUpToItsLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.target(t, lifecycle.Online)
+		c.tries, c.fail = 0, 1<<30
+		r, cancel := start(t, c)
+		defer cancel()
+		time.Sleep(time.Hour)
+		r.Notify() // which shortens no pause
+		synctest.Wait()
+		if n, want := c.triesSoFar(), int(time.Hour/retryMaxDefault); n < want || n > want+6 {
+			t.Fatalf("%d tries in an hour", n)
+		}
+	})
+}
+
+func TestAConflictIsTriedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.target(t, lifecycle.Online)
+		c.fail, c.failure = 1, errcode.New(errcode.CASConflictFound, uint64(7))
+		began := time.Now()
+		_, cancel := start(t, c)
+		defer cancel()
+		time.Sleep(conflictPause)
+		synctest.Wait()
+		if c.grade().Name != lifecycle.Online {
+			t.Fatalf("grade %s after %s", c.grade(), time.Since(began))
+		}
+	})
+}
+
+// withReplicasets adds replicasets r1, r2, …, each with an instance that its group does not have yet.
+func (c *cluster) withReplicasets(t *testing.T, n int) {
+	for i := 1; i <= n; i++ {
+		name := fmt.Sprintf("r%d", i)
+		row := catalog.Instance{Name: "i" + name, UUID: "uuid-" + name, RaftID: uint64(100 * i), DataRaftID: uint64(100*i + 1),
+			ReplicasetName: name, Tier: "default"}
+		rs := catalog.Replicaset{Name: name, UUID: "uuid-" + name, Tier: "default", WeightOrigin: "auto",
+			State: catalog.ReplicasetReady, CurrentMaster: row.Name, TargetMaster: row.Name}
+		for table, tuple := range map[uint32][]byte{catalog.TableInstance: row.Row(), catalog.TableReplicaset: rs.Row()} {
+			if _, err := c.propose(t.Context(), catalog.Op{Kind: catalog.Dml,
+				DML: []catalog.DML{{Kind: catalog.Insert, Table: table, Tuple: tuple}}}, catalog.Predicate{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.groups[name] = governor.GroupView{Known: true, Leader: row.Name, Voters: []uint64{row.DataRaftID, 77}}
+	}
+}
+
+// TestASlowSubjectDelaysNobody: the change of one group hangs, those of the others and the way of the instance go on, and
+// there is never a second step on the subject that hangs.
+func TestASlowSubjectDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.withReplicasets(t, 3)
+		c.target(t, lifecycle.Online)
+		var mu sync.Mutex
+		acted, hanging, hangingMax := map[string]int{}, 0, 0
+		act := func(ctx context.Context, step governor.Step) error {
+			mu.Lock()
+			acted[step.Subject]++
+			hang := step.Subject == "r2"
+			if hang {
+				hanging++
+				hangingMax = max(hangingMax, hanging)
+			}
+			mu.Unlock()
+			if hang {
+				<-ctx.Done()
+				mu.Lock()
+				hanging--
+				mu.Unlock()
+				return ctx.Err()
+			}
+			c.change(step.Action)
+			return nil
+		}
+		r := New(Options{Read: c.read, Propose: c.propose, Act: act, Wakes: []<-chan struct{}{c.wake}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Run(ctx)
+		synctest.Wait()
+		check := func(want map[string]int) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if !maps.Equal(acted, want) || hangingMax != 1 {
+				t.Fatalf("acted %v, want %v; %d at once", acted, want, hangingMax)
+			}
+		}
+		check(map[string]int{"catalog": 1, "r1": 1, "r2": 1, "r3": 1})
+		if c.grade().Name != lifecycle.Online {
+			t.Fatalf("grade %s", c.grade())
+		}
+		for range 5 {
+			r.Notify()
+			synctest.Wait()
+		}
+		time.Sleep(stepTimeoutDefault + retryDefault)
+		synctest.Wait()
+		check(map[string]int{"catalog": 1, "r1": 1, "r2": 2, "r3": 1})
+		if got := r.Report().LastError; got != "replicaset r2: remove raft id 77: context deadline exceeded" {
+			t.Fatalf("last error %q", got)
+		}
+	})
+}
+
+// TestAnEffectThatIsNotSeenIsNotAskedForAtOnce: an action went well, and the report that shows it comes later.
+func TestAnEffectThatIsNotSeenIsNotAskedForAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.withReplicasets(t, 1)
+		acted := map[string]int{}
+		var mu sync.Mutex
+		r := New(Options{Read: c.read, Propose: c.propose, Act: func(_ context.Context, step governor.Step) error {
+			mu.Lock()
+			defer mu.Unlock()
+			acted[step.Subject]++
+			return nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Run(ctx)
+		synctest.Wait()
+		tries := func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return acted["r1"]
+		}
+		for range 10 {
+			r.Notify()
+			synctest.Wait()
+		}
+		if tries() != 1 {
+			t.Fatalf("%d times at once", tries())
+		}
+		time.Sleep(retryDefault)
+		synctest.Wait()
+		if tries() != 2 {
+			t.Fatalf("%d times after a pause", tries())
+		}
+	})
+}
+
+func TestWithoutActGroupsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.withReplicasets(t, 1)
+		r, cancel := start(t, c)
+		defer cancel()
+		if got := r.Report().LastError; !strings.Contains(got, errNoAct.Error()) {
+			t.Fatalf("last error %q", got)
 		}
 	})
 }
