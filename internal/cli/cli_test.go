@@ -156,8 +156,8 @@ func TestUse(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"run", "demo", "status", "checkpoint", "inspect", "version"} {
-		code, out, _ := command(nil, name, "--help")
+	for _, name := range []string{"run", "demo", "demo stop", "demo kill", "demo start", "status", "expel", "replace", "promote", "bootstrap", "checkpoint", "inspect", "version"} {
+		code, out, _ := command(nil, append(strings.Fields(name), "--help")...)
 		if code != 0 || !strings.Contains(out, "Examples:\n  lycosa "+name) {
 			t.Errorf("the help of %s has no example:\n%s", name, out)
 		}

@@ -25,6 +25,8 @@ const (
 	ProcJoin          = ".proc_raft_join"                // catalog.JoinRequest → catalog.JoinAnswer
 	ProcExpel         = ".proc_expel"                    // Expel → nil
 	ProcReplace       = ".proc_replace"                  // Replace → nil
+	ProcPromote       = ".proc_promote"                  // Promote → nil
+	ProcWithout       = ".proc_bootstrap_without"        // BootstrapWithout → nil
 )
 
 // The raft groups that a message may be for.

@@ -92,6 +92,8 @@ func messages() []message {
 		{"SnapshotChunk", chunk, chunk.Append, decoder(DecodeSnapshotChunk)},
 		{"Expel", Expel{Name: "i3", Force: true}, Expel{Name: "i3", Force: true}.Append, decoder(DecodeExpel)},
 		{"Replace", Replace{Header: header, Name: "i3"}, Replace{Header: header, Name: "i3"}.Append, decoder(DecodeReplace)},
+		{"Promote", Promote{Header: header, Name: "i3"}, Promote{Header: header, Name: "i3"}.Append, decoder(DecodePromote)},
+		{"BootstrapWithout", BootstrapWithout{Peer: "h:3"}, BootstrapWithout{Peer: "h:3"}.Append, decoder(DecodeBootstrapWithout)},
 		{"SnapshotPart", part, part.Append, decoder(DecodeSnapshotPart)},
 		{"Discover", request, func(b []byte) []byte { return AppendDiscover(b, request) }, decoder(DecodeDiscover)},
 		{"answer to Discover", answer, func(b []byte) []byte { return AppendDiscoverAnswer(b, answer) }, decoder(DecodeDiscoverAnswer)},
