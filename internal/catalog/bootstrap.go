@@ -164,7 +164,7 @@ func configRows(p BootstrapParams) []tableRow {
 		c := DBConfig{Key: ConfWALMode, Scope: t.Name, Value: msgpack.AppendStr(nil, t.WALMode)}
 		rows = append(rows, tableRow{TableDBConfig, c.Row()})
 	}
-	return rows
+	return append(rows, defaultRows()...)
 }
 
 // accessRows are the users and roles that always exist, and their rights: Tarantool's, and those of the service user.

@@ -155,7 +155,8 @@ func checkPosition(h *History, term uint64, p Predicate) error {
 }
 
 // CheckTables refuses (10009) changes that may not be made row by row by a request: users and rights have operations of
-// their own, and some parameters are fixed when the cluster is made.
+// their own, and some parameters are fixed when the cluster is made. Values of parameters are checked here too (1), and
+// not by Apply: what one version allows another one has to take.
 func CheckTables(ops []Op) error {
 	for _, op := range ops {
 		for _, d := range op.DML {
@@ -163,23 +164,13 @@ func CheckTables(ops []Op) error {
 			case TableUser, TablePrivilege:
 				return errcode.New(errcode.CASTableNotAllowed, TableName(d.Table))
 			case TableDBConfig:
-				if key := configKey(d); key == ConfElectionTimeout || key == ConfWALMode {
-					return errcode.Newf(errcode.CASTableNotAllowed, "Parameter %s is fixed when the cluster is made", key)
+				if err := checkParam(d); err != nil {
+					return err
 				}
 			}
 		}
 	}
 	return nil
-}
-
-// configKey returns the name of the parameter that a change is about, empty if it is malformed.
-func configKey(d DML) string {
-	r := reader{b: d.Key}
-	if d.Kind == Insert || d.Kind == Replace {
-		r.b = d.Tuple
-		r.array()
-	}
-	return r.str()
 }
 
 // guard is one thing that must not have been touched.

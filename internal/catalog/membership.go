@@ -33,6 +33,9 @@ func PlanExpel(s *State, name string, force bool, changedAt string) (Op, Predica
 		return Op{}, Predicate{}, errcode.New(errcode.ExpelNotAllowed, name, why)
 	}
 	i.Target.Name, i.TargetReason, i.TargetChangeTime, i.Permit = lifecycle.Expelled, "expel", changedAt, ""
+	if force {
+		i.TargetReason = "expel --force"
+	}
 	changes := []DML{{Kind: Replace, Table: TableInstance, Tuple: i.Row()}}
 	if rs, ok := s.Replicaset(i.ReplicasetName); ok && len(rest) == 0 && !isLeaving(rs) {
 		rs.State, rs.Weight = ReplicasetToBeExpelled, 0

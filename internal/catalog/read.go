@@ -103,22 +103,10 @@ func (s *State) DBConfigs() []DBConfig { return all(s, TableDBConfig, ParseDBCon
 
 // Timeout returns a parameter that holds seconds, or the given value if it is not set.
 func (s *State) Timeout(key string, otherwise time.Duration) time.Duration {
-	c, ok := one(ParseDBConfig, s.find(TableDBConfig, 0, Key(key, "")))
-	r := reader{b: c.Value}
-	if v := r.number(); ok && r.err == nil {
-		return time.Duration(v * float64(time.Second))
+	if s.find(TableDBConfig, 0, Key(key, "")) == nil {
+		return otherwise
 	}
-	return otherwise
-}
-
-// WALMode returns the mode in which a tier's data groups write their log; "fsync" if the tier has none.
-func (s *State) WALMode(tier string) string {
-	c, ok := one(ParseDBConfig, s.find(TableDBConfig, 0, Key(ConfWALMode, tier)))
-	r := reader{b: c.Value}
-	if mode := r.str(); ok && r.err == nil {
-		return mode
-	}
-	return "fsync"
+	return s.Seconds(key)
 }
 
 // User returns the user or role with that id.

@@ -253,7 +253,7 @@ func rowCheck(table uint32) func(row []byte) error {
 	case TableProperty:
 		return checkProperty
 	case TableDBConfig:
-		return checkDBConfig
+		return checkBy(ParseDBConfig)
 	case TableUser:
 		return checkBy(ParseUser)
 	case TablePrivilege:

@@ -1,9 +1,6 @@
 package catalog
 
 import (
-	"fmt"
-	"math"
-
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -17,13 +14,6 @@ const (
 	PropClusterUUID          = "cluster_uuid"           // string
 	PropClusterEpoch         = "cluster_epoch"          // raised by a forced recovery, unsigned
 	PropNextRaftID           = "next_raft_id"           // the counter behind raft_id and data_raft_id, unsigned
-)
-
-// Keys of _pico_db_config, with their scope.
-const (
-	ConfAutoOfflineTimeout = "auto_offline_timeout" // seconds, double, scope ""
-	ConfElectionTimeout    = "election_timeout"     // seconds, double, scope "", fixed at boot
-	ConfWALMode            = "wal_mode"             // fsync, write or none, scope = tier, fixed at boot
 )
 
 // Property is a row of _pico_property; Value is one MessagePack value.
@@ -100,38 +90,6 @@ func ParseDBConfig(row []byte) (DBConfig, error) {
 	r.arrayOf(3)
 	c := DBConfig{Key: r.str(), Scope: r.str(), Value: r.raw()}
 	return c, r.end()
-}
-
-// secondsMax bounds timeouts: far above any use, far below the overflow of a time.Duration.
-const secondsMax = 365 * 24 * 3600
-
-func checkDBConfig(row []byte) error {
-	c, err := ParseDBConfig(row)
-	if err != nil {
-		return err
-	}
-	r := reader{b: c.Value}
-	switch c.Key {
-	case ConfAutoOfflineTimeout, ConfElectionTimeout:
-		if v := r.number(); r.err == nil && (math.IsNaN(v) || v <= 0 || v > secondsMax) {
-			r.fail("number of seconds above 0")
-		}
-		if c.Scope != "" {
-			r.fail("empty scope")
-		}
-	case ConfWALMode:
-		switch mode := r.str(); mode {
-		case "fsync", "write", "none":
-		default:
-			r.fail("fsync, write or none")
-		}
-		if c.Scope == "" {
-			r.fail("name of a tier as scope")
-		}
-	default:
-		return fmt.Errorf("%w: there is no parameter %q", errBadRow, c.Key)
-	}
-	return r.end()
 }
 
 // number takes an integer or a double as a double.

@@ -131,6 +131,15 @@ func (w *world) command(args []string) string {
 		return w.join(strings.Join(args[1:], " "))
 	case "expel", "replace", "recover", "address", "domain", "version", "member", "up":
 		return w.member(args)
+	case "client":
+		return w.client(args[1:])
+	case "param":
+		op, guard, err := SetParam(w.s, args[1], fromJSON(args[2]))
+		if err != nil {
+			return show(err)
+		}
+		guard.Term = w.term
+		return w.propose(&guard, op)
 	case "grade":
 		return w.grade(args[1], args[2], args[3])
 	}
@@ -210,6 +219,8 @@ func (w *world) propose(p *Predicate, ops ...Op) string {
 		if err := CheckCAS(w.s, w.h, w.term, *p, ops); err != nil {
 			return show(err)
 		}
+	} else if err := CheckTables(ops); err != nil {
+		return show(err)
 	}
 	item := Item{Ops: ops, Initiator: AdminID}
 	follower := w.s.Clone()
