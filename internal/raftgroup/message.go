@@ -55,7 +55,7 @@ func (m Message) Append(dst []byte) ([]byte, error) {
 	return proto.MarshalOptions{}.MarshalAppend(dst, m.m)
 }
 
-// DecodeMessage reads the bytes of a message from another replica.
+// DecodeMessage reads the bytes of a message from another replica. It keeps nothing of b.
 func DecodeMessage(b []byte) (Message, error) {
 	m := new(pb.Message)
 	if err := proto.Unmarshal(b, m); err != nil {

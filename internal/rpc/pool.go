@@ -205,12 +205,51 @@ func (p *Pool) failedLocked(address string, peer *peer, err error) {
 	if peer.failures == 0 && p.ctx.Err() == nil {
 		p.opts.Logger.Info("instance cannot be reached", "address", address, "error", err)
 	}
-	pause := p.opts.RetryMax
-	if peer.failures < 16 {
-		pause = min(p.opts.RetryMin<<peer.failures, pause)
-	}
+	peer.err, peer.retryAt = err, time.Now().Add(p.opts.pause(peer.failures))
 	peer.failures++
-	peer.err, peer.retryAt = err, time.Now().Add(pause)
+}
+
+// pause is how long nothing is tried after so many failures and one more.
+func (o *Options) pause(failures int) time.Duration {
+	doubled := failures / 4
+	if doubled >= 32 || o.RetryMin<<doubled >= o.RetryMax {
+		return o.RetryMax
+	}
+	return o.RetryMin << doubled
+}
+
+// Alive tells that something was heard of the instance at an address: the next call to it tries at once, whatever has
+// failed before.
+func (p *Pool) Alive(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if peer := p.peers[address]; peer != nil {
+		peer.retryAt = time.Time{}
+	}
+}
+
+// Status is what the pool knows of an address.
+type Status struct {
+	Address   string
+	Connected bool
+	// Failures counts the attempts that have failed since the last answer; Err is how the last one did, nil without any.
+	Failures int
+	Err      error
+}
+
+// Status returns what is known of all addresses that were called, in no order. Those that are not needed are forgotten.
+func (p *Pool) Status() []Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]Status, 0, len(p.peers))
+	for address, peer := range p.peers {
+		s := Status{Address: address, Connected: peer.conn != nil && peer.conn.Err() == nil, Failures: peer.failures}
+		if s.Failures > 0 {
+			s.Err = peer.err
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 // dial opens a connection and logs in.

@@ -59,8 +59,12 @@ func echo(_ *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
 func start(t testing.TB, address string, answer func(*server.Session, *iproto.Request, []byte) ([]byte, bool)) *instance {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
+	// The port of one that has stopped may be in use for a moment.
+	for end := time.Now().Add(30 * time.Second); err != nil; l, err = net.Listen("tcp", address) {
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
 	}
 	i := &instance{t: t, address: l.Addr().String(), answer: answer}
 	i.srv = server.New(server.Options{Backend: i, OnAuth: func(e server.AuthEvent) { i.logins.Add(1) }})
@@ -217,6 +221,43 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
+// TestPause: the pause grows slowly and has an end.
+func TestPause(t *testing.T) {
+	o := Options{}.withDefaults()
+	for failures, want := range map[int]time.Duration{0: 50 * time.Millisecond, 3: 50 * time.Millisecond,
+		4: 100 * time.Millisecond, 12: 400 * time.Millisecond, 16: 800 * time.Millisecond, 20: time.Second,
+		1 << 40: time.Second} {
+		if got := o.pause(failures); got != want {
+			t.Errorf("pause of %v after %d failures, want %v", got, failures, want)
+		}
+	}
+}
+
+// TestAlive: whoever is heard of is called at once, whatever the pause is.
+func TestAlive(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	i.stop()
+	p := pool(t, Options{RetryMin: time.Hour, RetryMax: time.Hour})
+	ctx := deadline(t)
+	for range 2 {
+		if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); !NotSent(err) {
+			t.Fatal(err)
+		}
+	}
+	if s := p.Status(); len(s) != 1 || s[0].Address != i.address || s[0].Connected || s[0].Failures != 1 || s[0].Err == nil {
+		t.Errorf("%+v", s)
+	}
+	p.Alive("127.0.0.1:1")
+	p.Alive(i.address)
+	start(t, i.address, echo)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Status(); len(s) != 1 || !s[0].Connected || s[0].Failures != 0 || s[0].Err != nil {
+		t.Errorf("%+v", s)
+	}
+}
+
 // TestLost: a call whose connection breaks, and one that is given up, have an unknown outcome; one that waits for a
 // connection and is given up was not sent.
 func TestLost(t *testing.T) {
@@ -255,6 +296,26 @@ func TestLost(t *testing.T) {
 		t.Errorf("a call whose connection broke: %v", err)
 	}
 	close(release)
+}
+
+// TestLostAtOnce: a connection that ends before it has brought an answer is a failure like one that was not made, so there
+// is a pause.
+func TestLostAtOnce(t *testing.T) {
+	i := start(t, "127.0.0.1:0", func(s *server.Session, req *iproto.Request, out []byte) ([]byte, bool) {
+		s.Close()
+		return iproto.AppendOK(out, req.Sync, 0, nil), true
+	})
+	p := pool(t, Options{RetryMin: time.Hour, RetryMax: time.Hour})
+	ctx := deadline(t)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); !Unknown(err) {
+		t.Fatal(err)
+	}
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); !NotSent(err) {
+		t.Error(err)
+	}
+	if n := i.logins.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
 }
 
 // TestSilence: a connection that brings nothing is cut although nobody closed it, and the call on it ends with that.

@@ -24,7 +24,8 @@ type Options struct {
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// DialTimeout bounds opening a connection and logging in (2 s).
 	DialTimeout time.Duration
-	// RetryMin and RetryMax bound the pause after a connection that failed (50 ms, 1 s): it doubles with each failure.
+	// RetryMin and RetryMax bound the pause after a connection that failed (50 ms, 1 s): it doubles with every fourth
+	// failure, so that an instance that starts is found soon, however long it was away.
 	RetryMin, RetryMax time.Duration
 	// Silence is how long a connection may bring nothing although calls wait (1 s); then it is pinged, and cut if that has
 	// no answer within twice as long.

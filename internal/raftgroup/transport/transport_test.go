@@ -97,6 +97,12 @@ func message(t testing.TB, kind pb.MessageType, index, to uint64, n int) raftgro
 	if kind == pb.MsgSnap {
 		m.Snapshot = &pb.Snapshot{Metadata: &pb.SnapshotMetadata{Index: new(index), Term: new(uint64(1))}}
 	}
+	return decoded(t, m)
+}
+
+// decoded makes a message as it comes from a group.
+func decoded(t testing.TB, m *pb.Message) raftgroup.Message {
+	t.Helper()
 	b, err := proto.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
