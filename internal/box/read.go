@@ -64,9 +64,23 @@ func (e *Engine) NewReader() *Reader { return &Reader{e: e, slot: e.epochs.Regis
 // Close gives the reader's place back.
 func (r *Reader) Close() { r.e.epochs.Unregister(r.slot) }
 
+// Pin chooses the newest published version for the next Select or Begin, which would choose one by itself, and returns it.
+func (r *Reader) Pin() uint64 { return r.slot.Enter() }
+
+// Unpin gives up a version that Pin has chosen and that was not read from.
+func (r *Reader) Unpin() { r.slot.Leave() }
+
+// pinned is the version that Pin has chosen, else the newest one, pinned now.
+func (r *Reader) pinned() uint64 {
+	if version, ok := r.slot.Pinned(); ok {
+		return version
+	}
+	return r.slot.Enter()
+}
+
 // Select appends the tuples that the query finds to out, and returns their number.
 func (r *Reader) Select(q *Query, out []byte) ([]byte, int, error) {
-	version := r.slot.Enter()
+	version := r.pinned()
 	p := &r.plan
 	err := p.make(r.space(r.e.schemaAt(version), q.SpaceID), q)
 	var n int

@@ -44,12 +44,16 @@ func (g *Group) Add() *Query {
 	return &g.members[g.n-1].query
 }
 
+// Query returns the query at a place.
+func (g *Group) Query(i int) *Query { return &g.members[i].query }
+
 // Len returns the number of queries.
 func (g *Group) Len() int { return g.n }
 
-// Begin pins the newest published version for the queries of a group, checks them, and looks for what they ask for.
+// Begin pins the newest published version for the queries of a group, unless Pin has chosen one, checks them, and looks
+// for what they ask for.
 func (r *Reader) Begin(g *Group) {
-	g.version = r.slot.Enter()
+	g.version = r.pinned()
 	schema := r.e.schemaAt(g.version)
 	exact, cursors := 0, 0
 	for i := range g.n {

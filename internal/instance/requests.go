@@ -81,13 +81,15 @@ type backend struct {
 	procs map[string]procedure
 	// submit hands statements to the data group's loop.
 	submit func([]*replicaset.Batch) error
+	// group tells what this replica may answer.
+	group readGroup
 	// readers are lent to sessions for a drain, so that idle sessions have none. names finds spaces by name.
 	readers readers
 	names   box.Names
 }
 
 func newBackend(i *Instance, c *core) *backend {
-	b := &backend{i: i, c: c, submit: c.dataLoop.Submit}
+	b := &backend{i: i, c: c, submit: c.dataLoop.Submit, group: c.dataLoop}
 	b.procs = b.procedures()
 	return b
 }
@@ -167,8 +169,7 @@ func (b *backend) read(ss *session, req *iproto.Request, out []byte) []byte {
 		ss.reader, ss.group = b.readers.get(b.c.engine)
 	}
 	if req.Has&paged != 0 {
-		out = b.answer(ss, out)
-		return b.selectRows(ss.reader, &ss.query, ss.user, req, out)
+		return b.selectNewest(ss.reader, &ss.query, ss.user, req, b.answer(ss, out))
 	}
 	g := ss.group
 	g.syncs[g.Len()] = req.Sync
@@ -197,6 +198,11 @@ func (b *backend) answer(ss *session, out []byte) []byte {
 	g, r := ss.group, ss.reader
 	if g == nil || g.Len() == 0 {
 		return out
+	}
+	if !b.group.Covers(r.Pin()) {
+		if err := b.pinGroup(g, r); err != nil {
+			return b.refuseGroup(g, r, err, out)
+		}
 	}
 	schema := b.SchemaVersion()
 	r.Begin(&g.Group)

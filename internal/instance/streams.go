@@ -213,7 +213,7 @@ func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []by
 	case stepRead:
 		r := b.c.engine.NewReader()
 		defer r.Close()
-		return b.selectRows(r, &box.Query{}, user, req, out), true
+		return b.selectNewest(r, &box.Query{}, user, req, out), true
 	case stepStatement:
 		return st.autocommit(req, user, out)
 	}
@@ -285,9 +285,11 @@ func (st *stream) begin(req *iproto.Request) error {
 	if err != nil {
 		return err
 	}
-	st.expired = false
-	st.tx = st.b.c.engine.BeginTx()
-	tx := st.tx
+	tx, err := st.b.beginTx()
+	if err != nil {
+		return err
+	}
+	st.tx, st.expired = tx, false
 	st.timer = time.AfterFunc(timeout, func() { st.expire(tx) })
 	return nil
 }

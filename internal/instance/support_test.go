@@ -26,6 +26,7 @@ type rig struct {
 	b       *backend
 	machine *replicaset.Machine
 	index   uint64
+	group   fakeGroup
 
 	mu    sync.Mutex // guards what follows
 	queue []*replicaset.Batch
@@ -61,7 +62,7 @@ func newRig(t *testing.T) *rig {
 	e.Seal()
 	e.Publish(1)
 	r := &rig{t: t, machine: replicaset.New(e, nil), index: 1, arrived: make(chan struct{}, 10_000)}
-	r.b = &backend{c: &core{engine: e}, submit: r.submit}
+	r.b = &backend{c: &core{engine: e}, submit: r.submit, group: &r.group}
 	r.b.procs = map[string]procedure{"quick": {run: func() ([]byte, error) { return msgpack.AppendUint(nil, 7), nil }}}
 	s := newListener(t)
 	space := appendRow(nil, testSpace, 1, "test", "memtx", 0, map[string]any{}, []any{})
