@@ -118,12 +118,12 @@ func (p *plan) reverse() bool {
 	return p.iterator == iterREQ || p.iterator == iterLT || p.iterator == iterLE
 }
 
-// matches tells whether a tuple of a virtual space belongs to the result.
+// matches tells whether a tuple of a virtual space, or one that a transaction wrote, belongs to the result.
 func (p *plan) matches(tup []byte) bool {
 	if p.parts == 0 {
 		return true
 	}
-	return !p.beyond(tup) && p.fits(p.index.cmp.CompareKey(tup, p.key, p.parts))
+	return !p.beyond(tup) && p.fits(p.index.orderKey(tup, p.key, p.parts))
 }
 
 // sink gathers the result of a query.
@@ -267,11 +267,15 @@ func (p *plan) checkKey() error {
 	return p.index.Def.ValidateKey(p.key, p.parts)
 }
 
-// normalize turns the forms that mean the same into one: no key is a full scan, and ALL starts at its key like GE.
+// normalize turns the forms that mean the same into one: no key is a full scan, and ALL starts at its key like GE, in a
+// HASH at the beginning.
 func (p *plan) normalize() {
 	if p.index.Type == typeHash {
 		if p.iterator == iterGT && p.parts == 0 {
 			p.iterator = iterALL
+		}
+		if p.iterator == iterALL {
+			p.key, p.parts = nil, 0
 		}
 		return
 	}

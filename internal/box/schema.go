@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"sort"
 	"sync/atomic"
 
@@ -128,6 +129,28 @@ type Index struct {
 	cmp *tuple.KeyDef
 
 	state *indexState
+}
+
+// order tells which of two tuples the index has first: a TREE by key, a HASH by the hashes of the keys, and by key where
+// they are equal.
+func (ix *Index) order(a, b []byte) int {
+	if ix.Type == typeHash {
+		if c := cmp.Compare(ix.cmp.Hash(a), ix.cmp.Hash(b)); c != 0 {
+			return c
+		}
+	}
+	return ix.cmp.Compare(a, b)
+}
+
+// orderKey is order for a tuple and a key, which for a HASH has all parts.
+func (ix *Index) orderKey(tup, key []byte, parts int) int {
+	c := ix.cmp.CompareKey(tup, key, parts)
+	if ix.Type == typeHash && c != 0 {
+		if h := cmp.Compare(ix.cmp.Hash(tup), ix.cmp.HashKey(key, parts)); h != 0 {
+			return h
+		}
+	}
+	return c
 }
 
 // indexState is the part of an index that changes: the writer's root and the chain of sealed roots. It is shared by all

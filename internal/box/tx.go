@@ -63,6 +63,8 @@ type item struct {
 type mark struct {
 	index    *Index
 	low, top bound
+	// point: it is all tuples that have the key of low, which top has too.
+	point bool
 }
 
 type bound struct {
@@ -124,18 +126,21 @@ func clone(b []byte) []byte { return append([]byte(nil), b...) }
 // rememberKey notes that the tuples with a key were read, or that there are none.
 func (t *Tx) rememberKey(sp *Space, ix *Index, key []byte, parts int) error {
 	b := bound{key: key, parts: parts}
-	return t.remember(sp, mark{index: ix, low: b, top: b})
+	return t.remember(sp, mark{index: ix, low: b, top: b, point: true})
 }
 
 // hit tells whether a tuple lies in the part that was read.
 func (m *mark) hit(tup []byte) bool {
+	if m.point {
+		return m.index.cmp.CompareKey(tup, m.low.key, m.low.parts) == 0
+	}
 	if m.low.parts > 0 {
-		if c := m.index.cmp.CompareKey(tup, m.low.key, m.low.parts); c < 0 || c == 0 && m.low.beyond {
+		if c := m.index.orderKey(tup, m.low.key, m.low.parts); c < 0 || c == 0 && m.low.beyond {
 			return false
 		}
 	}
 	if m.top.parts > 0 {
-		if c := m.index.cmp.CompareKey(tup, m.top.key, m.top.parts); c > 0 || c == 0 && m.top.beyond {
+		if c := m.index.orderKey(tup, m.top.key, m.top.parts); c > 0 || c == 0 && m.top.beyond {
 			return false
 		}
 	}
@@ -146,26 +151,26 @@ func (m *mark) hit(tup []byte) bool {
 func (t *Tx) touched(sp *Space) *txSpace {
 	ts := t.spaces[sp.ID]
 	if ts == nil {
-		ts = &txSpace{space: sp, gone: newItems(sp.primary().cmp)}
+		ts = &txSpace{space: sp, gone: newItems(sp.primary())}
 		for _, ix := range sp.Indexes {
-			ts.own = append(ts.own, newItems(ix.cmp))
+			ts.own = append(ts.own, newItems(ix))
 		}
 		t.spaces[sp.ID] = ts
 	}
 	return ts
 }
 
-// newItems makes an ordered set of tuples, in which places can be looked for too.
-func newItems(cmp *tuple.KeyDef) *btree.BTreeG[item] {
+// newItems makes a set of tuples in the order of an index, in which places can be looked for too.
+func newItems(ix *Index) *btree.BTreeG[item] {
 	return btree.NewBTreeGOptions(func(a, b item) bool {
 		switch {
 		case a.tup != nil && b.tup != nil:
-			return cmp.Compare(a.tup, b.tup) < 0
+			return ix.order(a.tup, b.tup) < 0
 		case a.tup != nil:
-			c := cmp.CompareKey(a.tup, b.key, b.parts)
+			c := ix.orderKey(a.tup, b.key, b.parts)
 			return c < 0 || c == 0 && b.side > 0
 		default:
-			c := cmp.CompareKey(b.tup, a.key, a.parts)
+			c := ix.orderKey(b.tup, a.key, a.parts)
 			return c > 0 || c == 0 && a.side < 0
 		}
 	}, btree.Options{NoLocks: true})

@@ -71,14 +71,14 @@ func (t *Tx) adopt() {
 		}
 		own := make([]*btree.BTreeG[item], 0, len(sp.Indexes))
 		for _, ix := range sp.Indexes {
-			items := newItems(ix.cmp)
+			items := newItems(ix)
 			if old := ts.space.Index(ix.ID); old != nil && old.state == ix.state {
 				items = ts.own[ts.space.position(old)]
 			}
 			own = append(own, items)
 		}
 		if sp.primary().state != ts.space.primary().state {
-			ts.gone = newItems(sp.primary().cmp)
+			ts.gone = newItems(sp.primary())
 		}
 		ts.space, ts.own = sp, own
 	}

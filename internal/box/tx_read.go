@@ -70,7 +70,8 @@ func rangeOf(p *plan, last []byte) mark {
 	case iterLT:
 		m.top, m.top.beyond = key, true
 	}
-	if last == nil || p.index.Type == typeHash {
+	if last == nil {
+		m.point = p.iterator == iterEQ || p.iterator == iterREQ
 		return m
 	}
 	stop := bound{key: p.index.cmp.ExtractKey(nil, last), parts: p.index.cmp.PartCount()}
@@ -106,12 +107,9 @@ func (t *Tx) scan(p *plan, s *sink) (last []byte) {
 	return nil
 }
 
-// before tells which of two tuples the iterator meets first. A HASH index has no order to keep.
+// before tells which of two tuples the iterator meets first.
 func (p *plan) before(a, b []byte) bool {
-	if p.index.Type == typeHash {
-		return false
-	}
-	c := p.index.cmp.Compare(a, b)
+	c := p.index.order(a, b)
 	return c < 0 != p.reverse()
 }
 
@@ -139,7 +137,7 @@ func (t *Tx) ownRows(p *plan) func() []byte {
 	switch {
 	case p.parts == 0 && p.reverse():
 		step, ok = it.Prev, it.Last()
-	case p.parts == 0 || p.index.Type == typeHash:
+	case p.parts == 0:
 		ok = it.First()
 	case p.reverse():
 		side := int8(1)
@@ -160,15 +158,15 @@ func (t *Tx) ownRows(p *plan) func() []byte {
 		ok = it.Seek(item{key: p.key, parts: p.parts, side: side})
 	}
 	return func() []byte {
-		for ; ok; ok = step() {
-			if tup := it.Item().tup; p.matches(tup) {
-				ok = step()
-				return tup
-			} else if p.index.Type != typeHash {
-				ok = false
-				return nil
-			}
+		if !ok {
+			return nil
 		}
-		return nil
+		tup := it.Item().tup
+		if !p.matches(tup) {
+			ok = false
+			return nil
+		}
+		ok = step()
+		return tup
 	}
 }

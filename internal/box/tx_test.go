@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,25 +12,36 @@ import (
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
-// oracle is a space of [id, tag, u] in the simplest form; it executes what a transaction did, one after another.
-type oracle map[uint64]row
+// mixedSpace has a HASH beside its TREE: the third field, never nil there, is unique in it.
+const mixedSpace = 602
+
+// oracle is the spaces of [id, tag, u] in the simplest form; it executes what a transaction did, one after another.
+type oracle map[uint32]map[uint64]row
 
 // txOp is one step of a transaction, as data, so that it can be run on a Tx and on the oracle.
 type txOp struct {
+	space uint32
 	kind  int
 	row   row
 	iter  uint32
 	limit uint32
-	byTag bool
+	// second reads by another index than the primary one.
+	second bool
 }
 
-func randomOp(rnd *rand.Rand) txOp {
-	return txOp{
+func randomOp(rnd *rand.Rand, spaces []uint32) txOp {
+	o := txOp{
+		space: spaces[rnd.IntN(len(spaces))],
 		kind:  rnd.IntN(7),
 		row:   row{id: rnd.Uint64N(30), tag: fmt.Sprint("t", rnd.IntN(4)), u: rnd.Int64N(40), null: rnd.IntN(4) == 0},
 		iter:  []uint32{iterEQ, iterREQ, iterALL, iterLT, iterLE, iterGE, iterGT}[rnd.IntN(7)],
-		limit: uint32(rnd.IntN(6) + 1), byTag: rnd.IntN(2) == 0,
+		limit: uint32(rnd.IntN(6) + 1), second: rnd.IntN(2) == 0,
 	}
+	o.row.null = o.row.null && o.space != mixedSpace
+	if o.space == hashSpace || o.space == mixedSpace && o.second {
+		o.iter = []uint32{iterEQ, iterALL, iterGT}[rnd.IntN(3)]
+	}
+	return o
 }
 
 func tagUpdate(tag string) []byte {
@@ -45,14 +57,14 @@ func (o txOp) run(t *Tx) string {
 		if o.kind == 1 {
 			kind = Replace
 		}
-		tup, err := t.Execute(&Statement{Kind: kind, SpaceID: treeSpace, Tuple: o.row.encode()})
+		tup, err := t.Execute(&Statement{Kind: kind, SpaceID: o.space, Tuple: o.row.encode()})
 		return outcome(tup, err)
 	case 2:
-		return outcome(t.Execute(&Statement{Kind: Delete, SpaceID: treeSpace, Key: key(o.row.id)}))
+		return outcome(t.Execute(&Statement{Kind: Delete, SpaceID: o.space, Key: key(o.row.id)}))
 	case 3:
-		return outcome(t.Execute(&Statement{Kind: Update, SpaceID: treeSpace, Key: key(o.row.id), Ops: tagUpdate(o.row.tag)}))
+		return outcome(t.Execute(&Statement{Kind: Update, SpaceID: o.space, Key: key(o.row.id), Ops: tagUpdate(o.row.tag)}))
 	case 4:
-		_, err := t.Execute(&Statement{Kind: Upsert, SpaceID: treeSpace, Tuple: o.row.encode(), Ops: tagUpdate(o.row.tag)})
+		_, err := t.Execute(&Statement{Kind: Upsert, SpaceID: o.space, Tuple: o.row.encode(), Ops: tagUpdate(o.row.tag)})
 		return outcome(nil, err)
 	}
 	out, _, err := t.Select(o.query(), nil)
@@ -60,9 +72,18 @@ func (o txOp) run(t *Tx) string {
 }
 
 func (o txOp) query() *Query {
-	q := &Query{SpaceID: treeSpace, Iterator: o.iter, Limit: o.limit, Key: key(o.row.id)}
-	if o.byTag {
-		q.IndexID, q.Key = 1, msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), o.row.tag)
+	q := &Query{SpaceID: o.space, Iterator: o.iter, Limit: o.limit, Key: key(o.row.id)}
+	if !o.second {
+		return q
+	}
+	q.IndexID = 1
+	switch o.space {
+	case treeSpace:
+		q.Key = msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), o.row.tag)
+	case hashSpace:
+		q.Key = msgpack.AppendUint(msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 2), o.row.tag), o.row.id)
+	case mixedSpace:
+		q.Key = msgpack.AppendInt(msgpack.AppendArrayHeader(nil, 1), o.row.u)
 	}
 	return q
 }
@@ -76,52 +97,51 @@ func outcome(tup []byte, err error) string {
 
 // run executes the step alone. Reads are judged by a plain engine that holds the rows of the oracle.
 func (o oracle) run(t *testing.T, op txOp) string {
-	taken := func(r row) bool {
-		for _, other := range o {
-			if other.id != r.id && !r.null && !other.null && other.u == r.u {
-				return true
-			}
-		}
-		return false
-	}
-	old, exists := o[op.row.id]
+	rows := o[op.space]
+	m := model{space: op.space, unique: op.space != hashSpace, rows: rows}
+	old, exists := rows[op.row.id]
 	switch op.kind {
 	case 0, 1:
-		if op.kind == 0 && exists || taken(op.row) {
+		if op.kind == 0 && exists || m.taken(op.row) {
 			return fmt.Sprint("error ", errcode.TupleFound)
 		}
-		o[op.row.id] = op.row
+		rows[op.row.id] = op.row
 		return outcome(op.row.encode(), nil)
 	case 2:
 		if !exists {
 			return ""
 		}
-		delete(o, op.row.id)
+		delete(rows, op.row.id)
 		return outcome(old.encode(), nil)
 	case 3:
 		if !exists {
 			return ""
 		}
 		old.tag = op.row.tag
-		o[old.id] = old
+		rows[old.id] = old
 		return outcome(old.encode(), nil)
 	case 4:
 		if exists {
 			old.tag = op.row.tag
-			o[old.id] = old
-		} else if taken(op.row) {
+			rows[old.id] = old
+		} else if m.taken(op.row) {
 			return fmt.Sprint("error ", errcode.TupleFound)
 		} else {
-			o[op.row.id] = op.row
+			rows[op.row.id] = op.row
 		}
 		return ""
 	}
+	return o.read(t, op)
+}
+
+// read asks an engine that holds the rows of the oracle and has never had others.
+func (o oracle) read(t *testing.T, op txOp) string {
 	e := newTestEngine(t, Options{})
 	s := &scripted{t: t, e: e, version: 1}
-	makeModelSpaces(t, s)
+	makeTxSpaces(t, s)
 	e.Begin(s.version + 1)
-	for _, r := range o {
-		if _, err := e.Execute(&Statement{Kind: Insert, SpaceID: treeSpace, Tuple: r.encode()}); err != nil {
+	for _, r := range o[op.space] {
+		if _, err := e.Execute(&Statement{Kind: Insert, SpaceID: op.space, Tuple: r.encode()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,75 +153,117 @@ func (o oracle) run(t *testing.T, op txOp) string {
 	return outcome(out, err)
 }
 
+func makeTxSpaces(t *testing.T, s *scripted) {
+	t.Helper()
+	makeModelSpaces(t, s)
+	for _, line := range []string{
+		`insert 280 [602,1,"mixed","memtx",0,{},[]]`,
+		`insert 288 [602,0,"pk","tree",{"unique":true},[[0,"unsigned"]]]`,
+		`insert 288 [602,1,"u","hash",{"unique":true},[[2,"integer"]]]`,
+	} {
+		if out := s.run(line); strings.HasPrefix(out, "error") {
+			t.Fatal(line, out)
+		}
+	}
+}
+
 type openTx struct {
 	tx  *Tx
 	ops []txOp
 	got []string
 }
 
-// TestTransactionsAreSerializable interleaves random transactions. Those that commit must have seen what they would have
-// seen one after another, in the order of their commits.
-func TestTransactionsAreSerializable(t *testing.T) {
-	commits, conflicts := 0, 0
-	for seed := range uint64(12) {
-		rnd := rand.New(rand.NewPCG(seed, 7))
-		e := newTestEngine(t, Options{})
-		s := &scripted{t: t, e: e, version: 1}
-		makeModelSpaces(t, s)
-		version, serial := s.version, oracle{}
-		var open []*openTx
-		for range 400 {
-			switch {
-			case len(open) < 4 && rnd.IntN(3) == 0:
-				open = append(open, &openTx{tx: e.BeginTx()})
-			case len(open) == 0:
-			case rnd.IntN(4) > 0:
-				o := open[rnd.IntN(len(open))]
-				op := randomOp(rnd)
-				o.ops, o.got = append(o.ops, op), append(o.got, op.run(o.tx))
-			default:
-				n := rnd.IntN(len(open))
-				o := open[n]
-				open = append(open[:n], open[n+1:]...)
-				version++
-				e.Begin(version)
-				err := e.CommitTx(o.tx)
-				o.tx.Close()
-				if e.Seal() != nil {
-					e.Publish(version)
-				} else {
-					version--
-				}
-				if errcode.Is(err, errcode.TransactionConflict) {
-					conflicts++
-					continue
-				} else if err != nil {
-					t.Fatal(err)
-				}
-				commits++
-				// One that wrote nothing is as of its view, the others as of now.
-				if !o.wrote() {
-					continue
-				}
-				for i, op := range o.ops {
-					if want := serial.run(t, op); o.got[i] != want {
-						t.Fatalf("seed %d: step %d %+v of a committed transaction saw %s, alone it would have seen %s", seed, i, op, o.got[i], want)
-					}
-				}
-			}
-		}
-		for _, o := range open {
-			o.tx.Close()
-		}
-		r := e.NewReader()
-		m := &model{space: treeSpace, rows: serial}
-		if err := m.compare(r); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		r.Close()
+// serialRun interleaves random transactions on one engine.
+type serialRun struct {
+	t                  *testing.T
+	e                  *Engine
+	version            uint64
+	serial             oracle
+	open               []*openTx
+	commits, conflicts int
+}
+
+// commit ends a transaction. One that commits must have seen what it would have seen alone, after those before it.
+func (s *serialRun) commit(o *openTx) {
+	s.version++
+	s.e.Begin(s.version)
+	err := s.e.CommitTx(o.tx)
+	o.tx.Close()
+	if s.e.Seal() != nil {
+		s.e.Publish(s.version)
+	} else {
+		s.version--
 	}
-	if commits < 100 || conflicts < 20 {
-		t.Errorf("%d commits and %d conflicts prove little", commits, conflicts)
+	if errcode.Is(err, errcode.TransactionConflict) {
+		s.conflicts++
+		return
+	} else if err != nil {
+		s.t.Fatal(err)
+	}
+	s.commits++
+	// One that wrote nothing is as of its view, the others as of now.
+	if !o.wrote() {
+		return
+	}
+	for i, op := range o.ops {
+		if want := s.serial.run(s.t, op); o.got[i] != want {
+			s.t.Fatalf("step %d %+v of a committed transaction saw %s, alone it would have seen %s", i, op, o.got[i], want)
+		}
+	}
+}
+
+func (s *serialRun) run(rnd *rand.Rand, spaces []uint32) {
+	for range 400 {
+		switch {
+		case len(s.open) < 4 && rnd.IntN(3) == 0:
+			s.open = append(s.open, &openTx{tx: s.e.BeginTx()})
+		case len(s.open) == 0:
+		case rnd.IntN(4) > 0:
+			o := s.open[rnd.IntN(len(s.open))]
+			op := randomOp(rnd, spaces)
+			o.ops, o.got = append(o.ops, op), append(o.got, op.run(o.tx))
+		default:
+			n := rnd.IntN(len(s.open))
+			o := s.open[n]
+			s.open = slices.Delete(s.open, n, n+1)
+			s.commit(o)
+		}
+	}
+	for _, o := range s.open {
+		o.tx.Close()
+	}
+	r := s.e.NewReader()
+	defer r.Close()
+	for _, space := range spaces {
+		m := &model{space: space, rows: s.serial[space]}
+		if err := m.compare(r); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// TestTransactionsAreSerializable interleaves random transactions over trees and hashes. Those that commit must have seen
+// what they would have seen one after another, in the order of their commits; the others fail with error 97.
+func TestTransactionsAreSerializable(t *testing.T) {
+	for name, spaces := range map[string][]uint32{
+		"tree": {treeSpace}, "hash": {hashSpace}, "both in one": {mixedSpace}, "all": {treeSpace, hashSpace, mixedSpace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			commits, conflicts := 0, 0
+			for seed := range uint64(12) {
+				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+					e := newTestEngine(t, Options{})
+					s := &scripted{t: t, e: e, version: 1}
+					makeTxSpaces(t, s)
+					run := serialRun{t: t, e: e, version: s.version, serial: oracle{treeSpace: {}, hashSpace: {}, mixedSpace: {}}}
+					run.run(rand.New(rand.NewPCG(seed, 7)), spaces)
+					commits, conflicts = commits+run.commits, conflicts+run.conflicts
+				})
+			}
+			if commits < 100 || conflicts < 20 {
+				t.Errorf("%d commits and %d conflicts prove little", commits, conflicts)
+			}
+		})
 	}
 }
 
