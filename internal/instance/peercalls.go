@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -283,11 +284,52 @@ func (i *Instance) admitGovernor(h wire.Header) (*core, error) {
 var errStale = errors.New("a newer catalog has decided on the members of this group already")
 
 func (i *Instance) changeDataGroup(ctx context.Context, c *core, changes []raftgroup.Change, index uint64) error {
-	return c.dataLoop.Call(ctx, func(g *raftgroup.Group) error {
+	return changeMembers(ctx, c.dataLoop.Call, changes, func(*raftgroup.Group) error {
 		if index < c.membersOf {
 			return errStale
 		}
 		c.membersOf = index
+		return nil
+	})
+}
+
+// changeMembers changes the members of a group that this instance leads, and returns when that is in effect. check is asked
+// first, on the group's loop. A change that is in effect already is none.
+func changeMembers(ctx context.Context, call func(context.Context, func(*raftgroup.Group) error) error, changes []raftgroup.Change,
+	check func(*raftgroup.Group) error) error {
+	done := false
+	err := call(ctx, func(g *raftgroup.Group) error {
+		if err := check(g); err != nil {
+			return err
+		}
+		if done = inEffect(g.Status(), changes); done {
+			return nil
+		}
 		return g.ProposeConfChange(changes, nil)
 	})
+	for err == nil && !done {
+		pause(ctx, connectPoll)
+		err = call(ctx, func(g *raftgroup.Group) error {
+			done = inEffect(g.Status(), changes)
+			if !done && g.Status().Role != raftgroup.RoleLeader {
+				return raftgroup.NotLeader(g.Status().LeaderID)
+			}
+			return nil
+		})
+	}
+	return err
+}
+
+// inEffect tells whether a group's members are what changes make of them.
+func inEffect(s raftgroup.Status, changes []raftgroup.Change) bool {
+	if s.Joint {
+		return false
+	}
+	for _, ch := range changes {
+		voter, learner := slices.Contains(s.Voters, ch.ID), slices.Contains(s.Learners, ch.ID)
+		if voter != (ch.Op == raftgroup.AddVoter) || learner != (ch.Op == raftgroup.AddLearner) {
+			return false
+		}
+	}
+	return true
 }

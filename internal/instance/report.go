@@ -210,7 +210,7 @@ func (i *Instance) governorInput(c *core) governor.Input {
 	defer cancel()
 	in.CatalogGroup = i.catalogGroupView(ctx, c, in.Leader)
 	for _, row := range in.Catalog.Instances() {
-		i.observe(c, &in, row)
+		i.observe(ctx, c, &in, row)
 	}
 	return in
 }
@@ -244,7 +244,7 @@ func (r *reports) of(id uint64) (wire.Report, time.Time, bool) {
 }
 
 // observe adds what is known of one instance.
-func (i *Instance) observe(c *core, in *governor.Input, row catalog.Instance) {
+func (i *Instance) observe(ctx context.Context, c *core, in *governor.Input, row catalog.Instance) {
 	if row.Current.Name == lifecycle.Expelled {
 		return
 	}
@@ -252,10 +252,9 @@ func (i *Instance) observe(c *core, in *governor.Input, row catalog.Instance) {
 	var at time.Time
 	known := true
 	if row.RaftID == c.id.RaftID {
-		if own := c.reports.own.Load(); own != nil {
+		if own, err := i.look(ctx, c); err == nil {
 			r = *own
 		}
-		r.Applied, r.State = c.catalog.Applied(), i.life.published().State
 	} else if r, at, known = c.reports.of(row.RaftID); !known && at.IsZero() {
 		return
 	}
@@ -294,11 +293,11 @@ func (i *Instance) catalogGroupView(ctx context.Context, c *core, leader string)
 func (i *Instance) act(ctx context.Context, c *core, step governor.Step) error {
 	switch a := step.Action.(type) {
 	case governor.CatalogChange:
-		return c.catalogLoop.Call(ctx, func(g *raftgroup.Group) error {
+		return changeMembers(ctx, c.catalogLoop.Call, a.Changes, func(g *raftgroup.Group) error {
 			if g.Term() != a.Term || !slices.Equal(g.Status().Voters, a.Voters) {
 				return errStale
 			}
-			return g.ProposeConfChange(a.Changes, nil)
+			return nil
 		})
 	case governor.GroupChange:
 		if a.Leader == c.id.InstanceName {

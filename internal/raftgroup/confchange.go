@@ -147,7 +147,22 @@ func (g *Group) ApplyConfChange(e Entry) Status {
 	g.setConf(g.rn.ApplyConfChange(cc))
 	g.st.conf, g.st.confIndex = g.conf, e.Index
 	g.handOver()
+	g.greeting = g.greeting || len(cc.GetChanges()) > 0
 	return g.Status()
+}
+
+// greet has a leader say something to all members after one was added: that one learns of its leader, and the leader of it, by
+// the next message only, which would be a heartbeat. It is done when nothing else is to be done, so that the index of the
+// entry is known.
+func (g *Group) greet() {
+	if !g.greeting || g.rn.HasReady() {
+		return
+	}
+	g.greeting = false
+	if g.Leading() && g.rn.Propose(nil) == nil { // one that is dropped is not missed
+		g.lastIndex++
+		g.proposed = true
+	}
 }
 
 // DecodeConfChange reads the data of an entry of type EntryConfChange. No changes: a joint configuration is left.

@@ -36,6 +36,8 @@ type Group struct {
 	transferring bool
 	// takeover is the index at which leading became true.
 	takeover uint64
+	// greeting: the members have changed, and all are to hear of their leader.
+	greeting bool
 	// handedOver: a transfer of leadership was begun in this term.
 	handedOver bool
 	acks       acks
@@ -332,6 +334,7 @@ func (g *Group) Propose(term uint64, data []byte) (index uint64, err error) {
 
 // Ready gives out the work there is; false if there is none.
 func (g *Group) Ready() (Ready, bool) {
+	g.greet()
 	if !g.dirty || !g.rn.HasReady() && len(g.out) == 0 {
 		g.dirty = false
 		return Ready{}, false
