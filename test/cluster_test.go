@@ -231,3 +231,109 @@ func TestColdRestart(t *testing.T) {
 		t.Fatalf("cluster %s became %s", before.ClusterUUID, after.ClusterUUID)
 	}
 }
+
+// nameOf is the name that an instance got.
+func nameOf(p *proc) string {
+	s, _ := p.status()
+	return s.Name
+}
+
+// An expelled instance stops by itself, says why, and is not let in again; the others go on.
+func TestExpel(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	leader := c.leader("data", 3)
+	space := createSpace(t, leader.admin(), 600, "kv")
+	space.insert(list{1, "v"})
+	gone, other := c.instances[0], c.instances[1]
+	name := nameOf(gone)
+	if code, out, errs := run(t, "expel", name, "--peer", other.adminSocket()); code != 0 {
+		t.Fatalf("expel: exit code %d, %s%s", code, out, errs)
+	}
+	if code := gone.ended(waitStart); code != 2 {
+		t.Fatalf("the expelled instance ended with %d, want 2", code)
+	}
+	next := c.leader("data", 2)
+	(table{t: t, c: next.admin(), id: 600}).insert(list{2, "v"})
+	again := c.start(0)
+	s := again.state("BootError")
+	if s.Cause == nil || s.Cause.Code != 10020 {
+		t.Fatalf("cause %+v, want error 10020", s.Cause)
+	}
+	waitFor(t, "the grade Expelled", waitStart, func() bool {
+		doc, ok := other.cluster()
+		for _, row := range doc.Instances {
+			if row.Name == name && row.Grade.Current.Name != "Expelled" {
+				return false
+			}
+		}
+		return ok
+	})
+}
+
+// An instance whose files are lost comes back under its name and gets all rows from the others.
+func TestReplaceLostDisk(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	space := createSpace(t, c.leader("data", 3).admin(), 600, "kv")
+	for n := range 30 {
+		space.insert(list{n, "v"})
+	}
+	lost := 2
+	name, uuid := nameOf(c.instances[lost]), ""
+	if s, ok := c.instances[lost].status(); ok {
+		uuid = s.InstanceUUID
+	}
+	c.instances[lost].kill()
+	if err := os.RemoveAll(c.instances[lost].dir); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the grade Offline", waitStart, func() bool {
+		doc, _ := c.instances[0].cluster()
+		for _, row := range doc.Instances {
+			if row.Name == name && row.Grade.Current.Name == "Offline" {
+				return true
+			}
+		}
+		return false
+	})
+	if code, out, errs := run(t, "replace", name, "--peer", c.instances[0].adminSocket()); code != 0 {
+		t.Fatalf("replace: exit code %d, %s%s", code, out, errs)
+	}
+	c.instances[lost] = c.start(lost, "--instance-name", name)
+	if s := c.instances[lost].online(); s.InstanceUUID != uuid || s.Name != name {
+		t.Fatalf("came back as %s %s, want %s %s", s.Name, s.InstanceUUID, name, uuid)
+	}
+	c.leader("data", 3)
+	waitFor(t, "30 rows on the replaced instance", waitStart, func() bool { return rowsOf(c.instances[lost], 600) == 30 })
+}
+
+// A member that has lost its logs alone waits for a permit, and comes back by itself when there is one.
+func TestReplaceWaitingMember(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	space := createSpace(t, c.leader("data", 3).admin(), 600, "kv")
+	for n := range 30 {
+		space.insert(list{n, "v"})
+	}
+	at := 1
+	name := nameOf(c.instances[at])
+	c.instances[at].kill()
+	for _, dir := range []string{"data", "catalog"} {
+		if err := os.RemoveAll(filepath.Join(c.instances[at].dir, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.instances[at] = c.start(at)
+	c.instances[at].state("ConfigLoaded")
+	waitFor(t, "the permit", waitStart, func() bool {
+		code, _, _ := run(t, "replace", name, "--peer", c.instances[0].adminSocket())
+		return code == 0
+	})
+	c.instances[at].online()
+	c.leader("data", 3)
+	waitFor(t, "30 rows on the replaced instance", waitStart, func() bool { return rowsOf(c.instances[at], 600) == 30 })
+}

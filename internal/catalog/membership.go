@@ -262,3 +262,22 @@ func (s *State) live(name string) (Instance, error) {
 	}
 	return i, nil
 }
+
+// PlanPromote asks that an instance leads its replicaset: the governor hands over to it when it is Online and has caught up,
+// and lets it lead again whenever it comes back. Errors: 10016 unknown, 10020 expelled, 10021 its replicaset is.
+func PlanPromote(s *State, name string) (Op, Predicate, error) {
+	i, err := s.live(name)
+	if err != nil {
+		return Op{}, Predicate{}, err
+	}
+	guard := Unchanged(s, Eq(TableInstance, Key(name)), Eq(TableReplicaset, Key(i.ReplicasetName)))
+	rs, ok := s.Replicaset(i.ReplicasetName)
+	switch {
+	case !ok || isLeaving(rs):
+		return Op{}, Predicate{}, errcode.New(errcode.ReplicasetExpelled, i.ReplicasetName)
+	case rs.TargetMaster == name:
+		return Op{Kind: Nop}, guard, nil
+	}
+	rs.TargetMaster = name
+	return Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: TableReplicaset, Tuple: rs.Row()}}}, guard, nil
+}

@@ -182,9 +182,8 @@ func lookMember(l Listing) Verdict {
 	}
 	if lost := missing(l); lost != "" {
 		v.Begin = BeginWait
-		v.Cause = cause(DataDir, fmt.Sprintf("instance %s has lost %s. Restore the directory from a copy, or start on an empty one "+
-			"without the data. That other replicas feed the instance anew (`lycosa replace %s`) comes with clusters of several instances, "+
-			"in a later version", id.InstanceName, lost, id.InstanceName))
+		v.Cause = cause(DataDir, fmt.Sprintf("instance %s has lost %s. If others have its data, let them feed it anew: `lycosa replace %s`. "+
+			"Otherwise restore the directory from a copy, or start on an empty one without the data", id.InstanceName, lost, id.InstanceName))
 	}
 	return v
 }

@@ -51,6 +51,7 @@ type Instance struct {
 	// pool has the connections to other instances, peerProcs what they may call here.
 	pool      *rpc.Pool
 	peerProcs map[string]peerProcedure
+	operators map[string]func(message []byte) (operation, error)
 	// seeker is the discovery of this process, if there is one; seeking says that there is or will be one. entry is the
 	// entrypoint that this process runs, nil if none.
 	seeker  atomic.Pointer[seeker]
@@ -124,7 +125,7 @@ func (i *Instance) prepare() (datadir.Verdict, error) {
 	}
 	i.identity.Store(verdict.Identity)
 	i.seeking, i.entry = verdict.Begin == datadir.BeginDiscover, verdict.Entrypoint
-	i.peerProcs = i.peerProcedures()
+	i.peerProcs, i.operators = i.peerProcedures(), i.operatorProcedures()
 	i.pool = rpc.New(rpc.Options{User: serviceUser, Password: func() []byte { return i.child.Cookie().Reveal() }, Logger: i.log})
 	i.life = newLife(i.clock, lifecycle.Options{
 		Stage: verdict.Begin.Stage(), PID: os.Getpid(), History: i.child.History(),
@@ -160,13 +161,12 @@ func (i *Instance) begin(ctx context.Context, v datadir.Verdict) error {
 		return i.discover(ctx)
 	case datadir.BeginBoot:
 		return i.boot(ctx, v.Entrypoint)
-	case datadir.BeginJoin:
+	case datadir.BeginJoin, datadir.BeginReplace:
 		return i.join(ctx, v.Entrypoint)
 	case datadir.BeginRestart, datadir.BeginWait:
 		return i.restart(ctx, v)
 	}
-	return i.initError(ctx, &lifecycle.Cause{Field: datadir.EntrypointFile,
-		Message: "this version can not " + v.Begin.String() + " an instance"})
+	panic("no way to begin: " + v.Begin.String())
 }
 
 // errFailedState ends a process that was stopped while it was in InitError or BootError.
@@ -196,6 +196,9 @@ func (i *Instance) stay(ctx context.Context, state lifecycle.State, cause *lifec
 
 // Error makes a failure an error.
 func (f failure) Error() string { return f.err.Error() }
+
+// Unwrap returns the reason.
+func (f failure) Unwrap() error { return f.err }
 
 // fail ends the process: poisoned logs, for example. Only the first call counts.
 func (i *Instance) fail(class ipc.Class, err error) {

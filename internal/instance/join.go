@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
+	configstore "github.com/lycosadb/lycosa/internal/clusterconfig/store"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
@@ -28,7 +29,11 @@ const (
 
 // join makes this instance a member of a cluster that is there.
 func (i *Instance) join(ctx context.Context, e *datadir.Entrypoint) error {
-	i.life.resume(lifecycle.Unconfigured)
+	if e.Kind == datadir.EntryReplace {
+		i.life.resume(lifecycle.ConfigLoaded)
+	} else {
+		i.life.resume(lifecycle.Unconfigured)
+	}
 	answer, err := i.askForPlace(ctx, e)
 	if err != nil {
 		return err
@@ -48,6 +53,67 @@ func (i *Instance) join(ctx context.Context, e *datadir.Entrypoint) error {
 	return i.postjoin(ctx, c)
 }
 
+func (i *Instance) joinRequest(uuid, name string) []byte {
+	return wire.AppendJoin(nil, catalog.JoinRequest{
+		ClusterName: i.cfg.ClusterName, InstanceUUID: uuid, InstanceName: name, Replicaset: i.cfg.Replicaset,
+		Tier: i.cfg.Tier, FailureDomain: i.cfg.FailureDomain, Version: i.version, Address: i.cfg.Advertise, HTTPAddress: i.cfg.HTTPListen,
+	})
+}
+
+// permitPoll is how often an instance that has lost its files asks whether it may come back.
+const permitPoll = time.Second
+
+// awaitPermit waits until an operator has said that this instance, which has lost its files, may come back with new raft ids.
+// The entrypoint is written then.
+func (i *Instance) awaitPermit(ctx context.Context, id datadir.Identity) error {
+	req := i.joinRequest(id.InstanceUUID, id.InstanceName)
+	peers := append(slices.Clone(i.cfg.Peers), i.knownPeers()...)
+	leader := ""
+	for turn := 0; ; turn++ {
+		address := leader
+		if address == "" {
+			address = others(peers, i.cfg.Advertise, turn)
+		}
+		answer, err := i.askOne(ctx, address, req)
+		switch {
+		case err == nil && answer.RaftID != 0 && answer.RaftID != id.RaftID:
+			err := i.dir.WriteEntrypoint(datadir.Entrypoint{
+				Kind: datadir.EntryReplace, ClusterUUID: id.ClusterUUID, ReplicasetUUID: id.ReplicasetUUID, InstanceUUID: id.InstanceUUID,
+				InstanceName: id.InstanceName, Leader: address, Peers: peers, RaftID: answer.RaftID, DataRaftID: answer.DataRaftID,
+				History: i.life.history(),
+			})
+			if err != nil {
+				return failure{ipc.ClassPoisoned, fmt.Errorf("the entrypoint could not be written: %w", err)}
+			}
+			return errRebootstrap
+		case err == nil && answer.RaftID == 0:
+			leader = answer.Leader
+		default:
+			leader = ""
+		}
+		i.log.Debug("no permit to come back yet", "asked", address, "error", err)
+		pause(ctx, permitPoll)
+		if ctx.Err() != nil {
+			return errStopped
+		}
+	}
+}
+
+// knownPeers are the addresses in this instance's copy of the configuration.
+func (i *Instance) knownPeers() []string {
+	loaded, err := configstore.Load(i.fs, i.configDir())
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for _, member := range loaded.Config.Topology.Instances {
+		if member.Address != "" && !slices.Contains(list, member.Address) {
+			list = append(list, member.Address)
+		}
+	}
+	return list
+}
+
 func identityOf(a catalog.JoinAnswer) datadir.Identity {
 	return datadir.Identity{
 		ClusterName: a.ClusterName, ClusterUUID: a.ClusterUUID, Epoch: a.Epoch,
@@ -60,10 +126,7 @@ func identityOf(a catalog.JoinAnswer) datadir.Identity {
 // askForPlace asks the leader, whoever that is by now, until there is an answer. The request is the same each time, so that
 // an answer that was lost does no harm.
 func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (catalog.JoinAnswer, error) {
-	req := wire.AppendJoin(nil, catalog.JoinRequest{
-		ClusterName: i.cfg.ClusterName, InstanceUUID: e.InstanceUUID, InstanceName: e.InstanceName, Replicaset: i.cfg.Replicaset,
-		Tier: i.cfg.Tier, FailureDomain: i.cfg.FailureDomain, Version: i.version, Address: i.cfg.Advertise, HTTPAddress: i.cfg.HTTPListen,
-	})
+	req := i.joinRequest(e.InstanceUUID, e.InstanceName)
 	deadline := i.clock.Boot() + i.cfg.BootTimeout
 	leader, retry := e.Leader, joinPause
 	for turn := 0; ; turn++ {

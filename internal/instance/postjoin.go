@@ -9,6 +9,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/catalog"
 	catalogrunner "github.com/lycosadb/lycosa/internal/catalog/runner"
 	"github.com/lycosadb/lycosa/internal/datadir"
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/governor"
 	governorrunner "github.com/lycosadb/lycosa/internal/governor/runner"
@@ -45,6 +46,9 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	go i.confirmOnline(ctx, c)
 	go i.watchLoops(ctx, c)
 	if err := i.connect(ctx, c); err != nil {
+		if errcode.Is(err, errcode.InstanceExpelled) {
+			return i.bootError(ctx, err, "instance-name")
+		}
 		return i.stopped(ctx, err)
 	}
 	i.life.step(lifecycle.BoxConfigured, nil)
@@ -113,6 +117,11 @@ func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {
 		default:
 		}
 	}
+}
+
+// outcast ends what an instance does that is not a member any more: one that serves stops, one that has just been started says so.
+func (i *Instance) outcast(err error) {
+	i.fail(ipc.ClassRefused, err)
 }
 
 // poisoned ends the process: nothing may be acknowledged after a failed write or sync.
@@ -302,6 +311,9 @@ func (i *Instance) gradeChanged(ch catalog.Change) {
 		return
 	}
 	now := i.clock.Wall()
+	if row.Current.Name == lifecycle.Expelled && row.UUID == i.instanceUUID() {
+		i.outcast(errcode.New(errcode.InstanceExpelled, row.Name))
+	}
 	if old.Current != row.Current {
 		i.sink.Emit(event.GradeChanged{At: now, Instance: row.Name, From: old.Current, To: row.Current})
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/transport"
 	"github.com/lycosadb/lycosa/internal/rpc"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
-	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
 )
 
 // Instances tell the catalog's leader how they are: with each of their raft messages, and at once when something about it
@@ -55,7 +54,7 @@ func (i *Instance) newTransport(c *core) *transport.Transport {
 		},
 		Refused: func(address string, err *errcode.Error) {
 			if err.Code == errcode.InstanceExpelled {
-				i.fail(ipc.ClassRefused, fmt.Errorf("%s says: %w", address, err))
+				i.outcast(fmt.Errorf("%s says: %w", address, err))
 			}
 		},
 	})

@@ -158,6 +158,10 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 		if out, done, handled := b.i.servePeer(s, req, b.SchemaVersion(), out); handled {
 			return out, done
 		}
+		if _, ok := b.i.operators[string(req.Function)]; ok {
+			b.callOperator(s, req)
+			return out, false
+		}
 		return b.call(s, ss.user, req, out)
 	}
 	return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.UnknownRequestType, req.Type)), true

@@ -23,12 +23,8 @@ func (i *Instance) restart(ctx context.Context, v datadir.Verdict) error {
 	if v.Begin == datadir.BeginWait {
 		i.life.step(lifecycle.ConfigLoaded, v.Cause)
 		i.log.Error("waiting to be replaced", "cause", v.Cause.Message)
-		select {
-		case <-ctx.Done():
-			return nil
-		case f := <-i.failed:
-			return f
-		}
+		i.life.wait("waiting for a permit to come back without the old files: lycosa replace " + id.InstanceName)
+		return i.awaitPermit(ctx, id)
 	}
 	i.life.step(lifecycle.ConfigLoaded, nil)
 	if err := i.dir.RemoveLeftovers(); err != nil {
