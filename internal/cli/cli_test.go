@@ -227,7 +227,7 @@ func TestRunToTheEnd(t *testing.T) {
 	if code != 2 {
 		t.Errorf("a refused instance: code %d, %s", code, errs)
 	}
-	if strings.Count(out, "\n") != 1 || !strings.Contains(out, "cluster demo in "+dir) || !strings.Contains(out, "iproto on 127.0.0.1:3301") || !strings.Contains(out, "another instance can not join yet") {
+	if strings.Count(out, "\n") != 1 || !strings.Contains(out, "cluster demo in "+dir) || !strings.Contains(out, "iproto on 127.0.0.1:3301") || !strings.Contains(out, "another instance joins with --peer 127.0.0.1:3301") {
 		t.Errorf("run prints %q, want one sentence with cluster, directory, address, and that nobody joins yet", out)
 	}
 	for name, mode := range map[string]os.FileMode{"": 0o700, ".cookie": 0o600, "lock": 0o600} {

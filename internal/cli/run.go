@@ -41,17 +41,17 @@ func (a *app) run(cmd *cobra.Command, args []string) error {
 
 // announcement is the one sentence that run prints at its start.
 func announcement(cfg *config.Config, v datadir.Verdict) string {
-	http := "no HTTP"
+	http, join := "no HTTP", fmt.Sprintf(joining, cfg.Advertise)
 	if cfg.HTTPListen != "" {
 		http = "HTTP on " + cfg.HTTPListen
 	}
 	if v.Identity != nil {
 		return fmt.Sprintf("Lycosa %s goes on as instance %s of cluster %s from %s, iproto on %s, %s; %s",
-			version, v.Identity.InstanceName, v.Identity.ClusterName, cfg.DataDir, cfg.Listen, http, joining)
+			version, v.Identity.InstanceName, v.Identity.ClusterName, cfg.DataDir, cfg.Listen, http, join)
 	}
 	return fmt.Sprintf("Lycosa %s starts an instance of cluster %s in %s, iproto on %s, %s; %s", version,
-		cfg.ClusterName, cfg.DataDir, cfg.Listen, http, joining)
+		cfg.ClusterName, cfg.DataDir, cfg.Listen, http, join)
 }
 
 // joining says how another instance joins.
-const joining = "another instance can not join yet: clusters of several come with a later version"
+const joining = "another instance joins with --peer %s and the same --cookie-file"
