@@ -119,7 +119,7 @@ func (r *Run) watch(ctx context.Context, i int, in Instance) {
 		if !s.Answers {
 			pid, running, _ := r.Running(in)
 			if e.process = "does not run; demo start " + in.Name + " starts it"; running {
-				e.process = fmt.Sprintf("process %d does not answer", pid)
+				e.process = fmt.Sprintf("no answer (process %d)", pid)
 			}
 		}
 		r.tell(ctx, e)
