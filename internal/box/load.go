@@ -26,6 +26,8 @@ type Loader struct {
 	bulk *bulkLoad
 	// values are those of sequences that rows of the log have moved, until the next row of the dictionary.
 	values map[uint32]sequenceValue
+	// kept are the spaces whose rows stay when the snapshot is installed in an engine that is in use.
+	kept []kept
 }
 
 type bulkLoad struct {
@@ -200,7 +202,8 @@ func (l *Loader) endBulk() error {
 	return nil
 }
 
-// EndSnapshot says that all rows of the snapshot are there. It adds those that describe the virtual spaces.
+// EndSnapshot says that all rows of the snapshot are there. It adds those that describe the virtual spaces, and those of
+// temporary spaces that stay.
 func (l *Loader) EndSnapshot() error {
 	if l.bulk != nil {
 		if err := l.endBulk(); err != nil {
@@ -208,6 +211,7 @@ func (l *Loader) EndSnapshot() error {
 		}
 	}
 	err := l.e.LoadBuiltin()
+	l.keepTemporary()
 	l.schema.Store(l.e.schema)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,8 +120,8 @@ func (rec *recorded) recover(t *testing.T, rnd *rand.Rand) *Engine {
 	return l.e
 }
 
-// sameContent compares all spaces of two engines, by each of their indexes, and the structure of the second one's trees.
-func sameContent(want, got *Engine) error {
+// sameContent compares all spaces of two engines but some, by each of their indexes, and the structure of the second one's trees.
+func sameContent(want, got *Engine, but ...uint32) error {
 	a, b := want.NewReader(), got.NewReader()
 	defer a.Close()
 	defer b.Close()
@@ -142,7 +143,7 @@ func sameContent(want, got *Engine) error {
 			if err != nil {
 				return err
 			}
-			if sp.ID != 285 && !bytes.Equal(x, y) { // a snapshot has more rows of _sequence_data, see Sequence
+			if sp.ID != 285 && !slices.Contains(but, sp.ID) && !bytes.Equal(x, y) { // a snapshot has more rows of _sequence_data, see Sequence
 				return fmt.Errorf("space %d index %d: %x, want %x", sp.ID, ix.ID, y, x)
 			}
 			st := other.Indexes[n].state

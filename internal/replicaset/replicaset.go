@@ -119,6 +119,8 @@ type Machine struct {
 	// jobs are statements that take many turns, in the order in which they began. The first gets on with each Run.
 	jobs  []job
 	onJob func(JobEvent)
+	// load fills the engine from the snapshot at a position.
+	load func(raftgroup.Position) error
 	// onSchema is called after the published schema changed.
 	onSchema func()
 	schema   uint64

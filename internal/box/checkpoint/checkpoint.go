@@ -149,8 +149,13 @@ func Name(signature uint64) string { return fmt.Sprintf("%020d%s", signature, su
 
 // Write writes the view as a snapshot: a temporary file, synced, renamed, the directory synced. A file of that name that is
 // there already holds the same and is returned unwritten. What a crash left of an earlier one is removed first. One call at a
-// time.
+// time, of Write and Adopt.
 func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result, error) {
+	return write(pos, o, func(w io.Writer) (uint64, error) { return writeRows(engine, view, pos, o, w) })
+}
+
+// write makes the file of a position of what rows writes, unless it is there.
+func write(pos Position, o Options, rows func(io.Writer) (uint64, error)) (Result, error) {
 	path := o.Dir + "/" + Name(pos.Signature())
 	if _, err := o.FS.Lstat(path); err == nil {
 		// Whoever wrote it may have failed to make its name durable.
@@ -164,7 +169,7 @@ func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result,
 	if err := removeUnfinished(o.FS, o.Dir); err != nil {
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
 	}
-	res, sum, err := writeFile(engine, view, pos, o, path+suffixPartial)
+	res, sum, err := writeFile(o, path+suffixPartial, rows)
 	if err != nil {
 		_ = o.FS.Remove(path + suffixPartial)
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
@@ -204,7 +209,7 @@ func removeUnfinished(fsys sys.FS, dir string) error {
 // sumFile is the content of the sidecar: a format version and the hash of the whole snapshot.
 func sumFile(sum []byte) []byte { return []byte("1 sha256 " + hex.EncodeToString(sum) + "\n") }
 
-func writeFile(engine *box.Engine, view *box.View, pos Position, o Options, path string) (Result, []byte, error) {
+func writeFile(o Options, path string, write func(io.Writer) (uint64, error)) (Result, []byte, error) {
 	f, err := o.FS.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return Result{}, nil, err
@@ -212,7 +217,7 @@ func writeFile(engine *box.Engine, view *box.View, pos Position, o Options, path
 	digest := sha256.New()
 	file := &fileWriter{f: f, digest: digest}
 	buffered := bufio.NewWriterSize(file, fileBufferBytes)
-	rows, err := writeRows(engine, view, pos, o, &pace{w: buffered, since: time.Now()})
+	rows, err := write(&pace{w: buffered, since: time.Now()})
 	if err == nil {
 		err = buffered.Flush()
 	}
@@ -268,12 +273,14 @@ func (p *pace) Write(block []byte) (int, error) {
 	return n, err
 }
 
-func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io.Writer) (uint64, error) {
-	sw, err := snap.NewWriterOptions(w, snap.Meta{
-		Kind: snap.KindSnap, Version: ServerVersion, Instance: o.InstanceUUID,
-		VClock: pos.vclock(),
-		Extra:  pos.header(),
+func newWriter(pos Position, o Options, w io.Writer) (*snap.Writer, error) {
+	return snap.NewWriterOptions(w, snap.Meta{
+		Kind: snap.KindSnap, Version: ServerVersion, Instance: o.InstanceUUID, VClock: pos.vclock(), Extra: pos.header(),
 	}, snap.WriterOptions{Compression: snap.CompressionFastest})
+}
+
+func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io.Writer) (uint64, error) {
+	sw, err := newWriter(pos, o, w)
 	if err != nil {
 		return 0, err
 	}

@@ -47,6 +47,21 @@ var ErrNoSnapshot = errors.New("no snapshot")
 
 // Load reads the snapshot at the given signature into a fresh engine. After an error the engine can only be closed.
 func Load(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progress Progress) (Loaded, error) {
+	return loadFile(engine, fsys, dir, signature, progress, func(version uint64) (*box.Loader, error) {
+		return engine.NewLoader(version), nil
+	})
+}
+
+// Install reads the snapshot at the given signature into an engine that is in use, which becomes what the snapshot holds with
+// Finish: see box.Engine.NewInstaller. It is called by the engine's writer. After an error the engine can only be closed.
+func Install(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progress Progress) (Loaded, error) {
+	return loadFile(engine, fsys, dir, signature, progress, engine.NewInstaller)
+}
+
+// begin opens the version of a snapshot.
+type begin func(version uint64) (*box.Loader, error)
+
+func loadFile(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progress Progress, open begin) (Loaded, error) {
 	path := dir + "/" + checkpoint.Name(signature)
 	f, err := fsys.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
@@ -59,7 +74,7 @@ func Load(engine *box.Engine, fsys sys.FS, dir string, signature uint64, progres
 	}
 	digest := sha256.New()
 	counter := &countingReader{r: io.TeeReader(f, digest)}
-	res, err := load(engine, counter, func(rows uint64) {
+	res, err := load(engine, counter, open, func(rows uint64) {
 		if progress != nil {
 			progress(rows, counter.bytes.Load(), st.Size())
 		}
@@ -86,7 +101,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Loaded, error) {
+func load(engine *box.Engine, r io.Reader, open begin, progress func(rows uint64)) (Loaded, error) {
 	sr, err := snap.NewReader(r, snap.Limits{BlockBytesMax: snapshotBlockMax})
 	if err != nil {
 		return Loaded{}, err
@@ -95,7 +110,9 @@ func load(engine *box.Engine, r io.Reader, progress func(rows uint64)) (Loaded, 
 	if res.Position, err = checkpoint.PositionOf(sr.Meta()); err != nil {
 		return Loaded{}, err
 	}
-	res.loader = engine.NewLoader(res.Index)
+	if res.loader, err = open(res.Index); err != nil {
+		return Loaded{}, err
+	}
 	engine.LoadLocalRows(res.Local)
 	p := start(sr, res.loader)
 	defer p.stop()

@@ -121,3 +121,62 @@ func increment(ctx context.Context, m *Machine, key string) error {
 		}
 	}
 }
+
+var _ group.Installer = (*Machine)(nil)
+
+// TestInstall: the catalog becomes that of a snapshot, whoever waits is woken, and a comparison with what was read before is refused.
+func TestInstall(t *testing.T) {
+	ahead := newManual(t, Options{})
+	for n := range uint64(3) {
+		ch := ahead.do(context.Background(), request(set("a", n)))
+		ahead.run(1)
+		ahead.m.Commit(ahead.index)
+		if r := <-ch; r.err != nil {
+			t.Fatal(r.err)
+		}
+	}
+	taken := ahead.m.View()
+	index, term := taken.Position()
+	var told []*catalog.State
+	at := raftgroup.Position{Index: index, Term: term}
+	state := started(t)
+	m := New(Options{Start: state, OnInstall: func(s *catalog.State) { told = append(told, s) },
+		Load: func(p raftgroup.Position) (*catalog.State, error) {
+			if p.Index > index {
+				return nil, fmt.Errorf("no snapshot of index %d", p.Index)
+			}
+			return taken, nil
+		}})
+	before := m.View()
+	wake := m.Subscribe()
+	for _, wrong := range []raftgroup.Position{{Index: index + 1, Term: term}, {Index: index, Term: term + 1}} {
+		if err := m.Install(wrong); err == nil || m.View() != before {
+			t.Errorf("installed at %+v", wrong)
+		}
+	}
+	if err := m.Install(at); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-wake:
+	default:
+		t.Error("nobody was woken")
+	}
+	if m.View() != taken || m.Applied() != index || len(told) != 1 || told[0] != taken {
+		t.Errorf("applied %d, told %d times", m.Applied(), len(told))
+	}
+	if before == taken {
+		t.Error("the view of before is the same")
+	}
+	if value(m, "a") != 2 {
+		t.Errorf("the value is %d", value(m, "a"))
+	}
+	// It goes on from there.
+	m.Apply(index+1, term, nil)
+	if m.Applied() != index+1 {
+		t.Errorf("applied %d", m.Applied())
+	}
+	if err := New(Options{Start: started(t)}).Install(at); err == nil {
+		t.Error("installed without anything to read it with")
+	}
+}

@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/invariant"
@@ -193,4 +196,23 @@ func (m *Machine) ConfChanged(status raftgroup.Status) {
 	if m.opts.OnConfChanged != nil {
 		m.opts.OnConfChanged(status)
 	}
+}
+
+// Install makes the catalog that of the durable snapshot at a position.
+func (m *Machine) Install(position raftgroup.Position) error {
+	if m.opts.Load == nil {
+		return errors.New("catalog: no snapshots are taken")
+	}
+	s, err := m.opts.Load(position)
+	if err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
+	if index, term := s.Position(); index != position.Index || term != position.Term {
+		return fmt.Errorf("catalog: the snapshot stands for index %d of term %d, not for %d of %d", index, term, position.Index, position.Term)
+	}
+	m.Restore(s)
+	if m.opts.OnInstall != nil {
+		m.opts.OnInstall(s)
+	}
+	return nil
 }

@@ -53,6 +53,11 @@ type Options struct {
 	// OnCommit, if set, is called on the loop's goroutine after each entry that changed rows has become visible. It must
 	// not block.
 	OnCommit func(index uint64, changes []catalog.Change, view *catalog.State)
+	// Load reads the durable snapshot at a position, for Install. Nil: no snapshots are taken.
+	Load func(raftgroup.Position) (*catalog.State, error)
+	// OnInstall, if set, is called after the catalog has become that of a snapshot: any row may be another one. It is not
+	// called on the loop's goroutine, but at no other callback's time, and must not block.
+	OnInstall func(view *catalog.State)
 	// OnConfChanged, if set, is called on the loop's goroutine when the members of the group have changed.
 	OnConfChanged func(raftgroup.Status)
 }
