@@ -43,6 +43,9 @@ type Group struct {
 	acks       acks
 	reads      uint64
 
+	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot.
+	sinceAnnounced int
+
 	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
 	// counts the ticks since a leader was heard.
 	now, silent, promised time.Duration
@@ -223,6 +226,7 @@ func (g *Group) Tick(now time.Duration) {
 	if g.mayTick() {
 		g.rn.Tick()
 		g.handOver()
+		g.announceAgain()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/lycosadb/lycosa/internal/invariant"
 )
@@ -67,8 +68,27 @@ func (g *Group) HaveSnapshot(p Position) {
 // SnapshotWanted reports that a replica needs a snapshot newer than the one there is.
 func (g *Group) SnapshotWanted() bool { return g.st.wanted }
 
+// announceAgain announces, once in an election timeout, a snapshot anew to replicas that have been told of one and have not
+// answered that they have it: the message may be lost, or the replica may have failed to bring the content, or may have been
+// started anew. The message is small, and a replica that is at it already drops it.
+func (g *Group) announceAgain() {
+	if g.sinceAnnounced++; g.role != RoleLeader || g.sinceAnnounced < g.cfg.electionTicks {
+		return
+	}
+	g.sinceAnnounced = 0
+	var waiting []uint64
+	g.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if pr.State == tracker.StateSnapshot {
+			waiting = append(waiting, id)
+		}
+	})
+	for _, id := range waiting {
+		g.ReportSnapshot(id, false)
+	}
+}
+
 // ReportSnapshot tells what became of a snapshot that was sent to a replica. Until it is called, and nothing is heard of the
-// replica having it, the replica gets no entries.
+// replica having it, the replica gets no entries. The leader calls it by itself for a replica that does not answer.
 func (g *Group) ReportSnapshot(id uint64, ok bool) {
 	status := raft.SnapshotFailure
 	if ok {

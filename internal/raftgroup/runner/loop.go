@@ -98,6 +98,8 @@ func (l *Loop[R]) run() {
 			call()
 		case <-l.turn():
 			l.propose(nil)
+		case err := <-l.installed:
+			l.endInstall(err)
 		case <-stop:
 			stop = nil
 			l.beginStop()
@@ -106,18 +108,25 @@ func (l *Loop[R]) run() {
 			l.refuse(errShutdown())
 			l.abort(errcode.New(errcode.UnknownOutcome, "the instance stopped"))
 			l.deny(errShutdown())
+			if l.installing { // the machine is not its owner's before
+				<-l.installed
+			}
 			return
 		}
 	}
 }
 
-// step gives the group a message. One that it does not take is of a stranger or of the past; one that brings a snapshot is
-// not taken, because there is nothing here yet that could install it.
+// step gives the group a message. One that it does not take is of a stranger or of the past. One that brings a snapshot is
+// put off until the content is there.
 func (l *Loop[R]) step(m raftgroup.Message) {
-	if p, ok := m.Snapshot(); ok {
-		l.cfg.Logger.Error("a snapshot sent by a leader cannot be installed in this version", "group", l.cfg.Name, "index", p.Index)
+	if _, ok := m.Snapshot(); ok {
+		l.fetch(m)
 		return
 	}
+	l.take(m)
+}
+
+func (l *Loop[R]) take(m raftgroup.Message) {
 	if err := l.cfg.Group.Step(l.cfg.Clock.Boot(), m); err != nil {
 		l.cfg.Logger.Debug("message not taken", "group", l.cfg.Name, "from", m.From(), "error", err)
 	}
@@ -142,13 +151,16 @@ func (l *Loop[R]) turn() <-chan struct{} {
 }
 
 func (l *Loop[R]) giveUp(err error) {
-	if l.worker != nil {
+	if l.worker != nil && !l.installing {
 		l.worker.GiveUp(err)
 	}
 }
 
 // idle reports that nothing is under way.
 func (l *Loop[R]) idle() bool {
+	if l.installing {
+		return false
+	}
 	return l.poisoned || (l.pending.empty() && len(l.writes) == 0 && !l.tending && l.unconfirmed() == 0)
 }
 
@@ -205,6 +217,9 @@ func (l *Loop[R]) drain() {
 		l.last.Store(g.LastIndex())
 		l.cfg.Log.NoteCommit(g.AppliedIndex())
 		l.progress.tell()
+		if l.cfg.OnSnapshotWanted != nil && g.SnapshotWanted() {
+			l.cfg.OnSnapshotWanted()
+		}
 	}
 	l.confirm()
 }
@@ -212,15 +227,16 @@ func (l *Loop[R]) drain() {
 // feedDisk hands waiting writes to the disk as far as it takes them without blocking. A write that needs no sync is done
 // here at once: handing it over would cost more.
 func (l *Loop[R]) feedDisk() {
-	for l.handed < min(len(l.writes), writesInFlightMax) && !l.poisoned {
-		w := l.writes[l.handed]
+	for l.handed < min(len(l.writes)-l.durable, writesInFlightMax) && !l.poisoned {
+		w := l.writes[l.durable+l.handed]
 		local := l.localOf(w)
-		if l.handed == 0 && w.HardState == nil && l.cfg.Log.Mode() != wal.SyncFsync && !l.full {
+		if l.handed == 0 && w.HardState == nil && w.Snapshot == nil && l.cfg.Log.Mode() != wal.SyncFsync && !l.full {
 			var b Batch
 			b.Add(w, local)
 			err := b.Append(l.cfg.Log)
 			if err == nil {
-				l.persisted(1)
+				l.durable++
+				l.settle()
 				continue
 			}
 			if !errors.Is(err, sys.ErrDiskFull) {
@@ -233,11 +249,18 @@ func (l *Loop[R]) feedDisk() {
 	}
 }
 
-// persisted tells the group that its n oldest writes are durable.
-func (l *Loop[R]) persisted(n int) {
-	for _, w := range l.writes[:n] {
-		l.cfg.Group.Persisted(w)
+// settle tells the group which of its writes are durable, oldest first, up to one whose snapshot has to be installed before.
+func (l *Loop[R]) settle() {
+	n := 0
+	for n < l.durable && !l.installing {
+		if w := l.writes[n]; w.Snapshot != nil {
+			l.beginInstall(*w.Snapshot)
+			break
+		}
+		l.cfg.Group.Persisted(l.writes[n])
+		n++
 	}
+	l.durable -= n
 	rest := copy(l.writes, l.writes[n:])
 	clear(l.writes[rest:])
 	l.writes = l.writes[:rest]
@@ -247,6 +270,7 @@ func (l *Loop[R]) persisted(n int) {
 // if leadership is gone by now.
 func (l *Loop[R]) apply(entries []raftgroup.Entry) {
 	g, m := l.cfg.Group, l.cfg.Machine
+	invariant.Check(!l.installing, "runner: entries are committed while a snapshot is installed")
 	for i := range entries {
 		e := &entries[i]
 		if !l.pending.empty() && l.pending.first().index == e.Index {
@@ -319,7 +343,7 @@ func (l *Loop[R]) publish() {
 // runBatch runs and proposes one batch of what is queued; false if there is nothing to run or no leave to run it.
 func (l *Loop[R]) runBatch() bool {
 	g := l.cfg.Group
-	if l.poisoned || l.full || l.stopping || len(l.writes) >= writesInFlightMax || l.pending.bytes > pendingBytesMax {
+	if l.poisoned || l.full || l.stopping || l.installing || len(l.writes) >= writesInFlightMax || l.pending.bytes > pendingBytesMax {
 		return false
 	}
 	if !g.Leading() || !l.takeQueue() {
@@ -423,8 +447,9 @@ func (l *Loop[R]) finished(o outcome) {
 		l.poison(o.err)
 		return
 	}
-	l.persisted(o.written)
 	l.handed -= o.written
+	l.durable += o.written
+	l.settle()
 	if o.tended {
 		l.tending = false
 	}

@@ -318,7 +318,8 @@ type member struct {
 	status chan raftgroup.Status
 }
 
-func startTrio(t *testing.T) (*trio, map[uint64]*member) {
+// startTrio starts three voters; change may change the configuration of each.
+func startTrio(t *testing.T, change ...func(id uint64, m *machine, cfg *runner.Config[request])) (*trio, map[uint64]*member) {
 	net := &trio{loops: map[uint64]*runner.Loop[request]{}, cut: map[uint64]bool{}}
 	members := map[uint64]*member{}
 	for id := uint64(1); id <= 3; id++ {
@@ -328,17 +329,21 @@ func startTrio(t *testing.T) (*trio, map[uint64]*member) {
 		}
 		group, err := runner.NewGroup(log, raftgroup.Config{
 			ID: id, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}},
-			ElectionTimeout: 40 * time.Millisecond, Now: real.Clock{}.Boot(),
+			ElectionTimeout: 200 * time.Millisecond, Now: real.Clock{}.Boot(),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		m := &member{status: make(chan raftgroup.Status, 10000)}
 		m.m, m.log = &machine{applied: 1}, log
-		m.loop = runner.Start(runner.Config[request]{
+		cfg := runner.Config[request]{
 			Log: log, Clock: real.Clock{}, Group: group, Machine: m.m, Name: "data", Send: net.send,
 			OnStatus: func(s raftgroup.Status) { m.status <- s },
-		})
+		}
+		for _, fn := range change {
+			fn(id, m.m, &cfg)
+		}
+		m.loop = runner.Start(cfg)
 		net.mu.Lock()
 		net.loops[id] = m.loop
 		net.mu.Unlock()

@@ -261,7 +261,7 @@ func (l *Loop[R]) endReads(err error) {
 }
 
 func (l *Loop[R]) unconfirmed() uint64 {
-	if l.confirmer == nil {
+	if l.confirmer == nil || l.installing { // what waited has been denied before
 		return 0
 	}
 	return l.confirmer.Unconfirmed()
@@ -283,7 +283,7 @@ func (l *Loop[R]) confirm() {
 	}
 	w := &readWaiter{done: func(_ uint64, err error) {
 		l.confirming = false
-		if err == nil {
+		if err == nil && !l.installing {
 			l.confirmer.Confirm(n)
 		}
 	}}

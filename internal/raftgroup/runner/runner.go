@@ -67,6 +67,15 @@ type Confirmer interface {
 	Deny(err error)
 }
 
+// Installer is what a machine has too that can become what a snapshot of another replica holds. A loop whose machine is none
+// takes no snapshots.
+type Installer interface {
+	// Install makes the machine what the durable snapshot at the position holds, in one step; it is applied up to there
+	// then. It is called with nothing run and not committed, on a goroutine of its own: until it returns the loop calls no other
+	// method but Refuse. After an error nothing of the machine is used any more.
+	Install(position raftgroup.Position) error
+}
+
 // Config of a loop. Log, Group, Machine and Clock must be given.
 type Config[R any] struct {
 	Log     *wal.Log
@@ -77,6 +86,15 @@ type Config[R any] struct {
 	// Send hands a message to the transport, on the loop's goroutine; it must not block. Nil: messages are dropped (a group
 	// of one voter has none).
 	Send func(raftgroup.Message)
+	// Fetch is told of a message that brings a snapshot, on the loop's goroutine; it must not block. It has the content
+	// brought from the sender of the message, and calls Fetched when that is durable here. The leader sends such a message again and
+	// again until it is installed. Nil: no snapshots are taken.
+	Fetch func(raftgroup.Message)
+	// OnSnapshotWanted is called on the loop's goroutine, often, while a replica needs a snapshot newer than the one that
+	// Group.HaveSnapshot was last told of. It must not block.
+	OnSnapshotWanted func()
+	// OnInstalled is called on the loop's goroutine after the snapshot at a position has become the state of the machine.
+	OnInstalled func(raftgroup.Position)
 	// Name of the group, for errors and logs.
 	Name string
 	// Tick is how far apart ticks are, the group's TickLength unless given.
@@ -158,9 +176,13 @@ type Loop[R any] struct {
 	batch   []R
 	batchAt int
 	pending pending
-	// writes are given out by the group and not durable yet; the first `handed` of them are with the disk.
-	writes []*raftgroup.Write
-	handed int
+	// writes are given out by the group and not finished yet; the first `durable` of them wait for an installation, the next
+	// `handed` are with the disk.
+	writes          []*raftgroup.Write
+	durable, handed int
+	// installing: the machine is being made what the first write's snapshot holds; installed gets the outcome.
+	installing bool
+	installed  chan error
 	// locals are the rows beside entries that are not with the disk yet.
 	locals    []localRows
 	tending   bool
@@ -195,6 +217,8 @@ func Start[R any](cfg Config[R]) *Loop[R] {
 		done:  make(chan struct{}),
 		disk:  startDisk(cfg.Log, cfg.RetryInterval),
 		ready: make(chan struct{}),
+		// One installation at a time.
+		installed: make(chan error, 1),
 	}
 	close(l.ready)
 	l.worker, _ = cfg.Machine.(Worker)
