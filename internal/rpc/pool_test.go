@@ -354,6 +354,79 @@ func (m *mute) Write(b []byte) (int, error) {
 	return m.Conn.Write(b)
 }
 
+// TestNotWritten: a call that waits behind one whose bytes nobody takes was not sent when the connection ends.
+func TestNotWritten(t *testing.T) {
+	i := start(t, "127.0.0.1:0", echo)
+	var stuck *stuck
+	p := pool(t, Options{Dial: func(ctx context.Context, address string) (net.Conn, error) {
+		c, err := dialTCP(ctx, address)
+		stuck = newStuck(c)
+		return stuck, err
+	}})
+	ctx := deadline(t)
+	if _, err := p.Call(ctx, i.address, ".proc_echo", text("x")); err != nil {
+		t.Fatal(err)
+	}
+	stuck.on.Store(true)
+	first, err := p.Start(ctx, i.address, ".proc_echo", text("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-stuck.began
+	second, err := p.Start(ctx, i.address, ".proc_echo", text("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stuck.Close()
+	if _, err := first(ctx); !Unknown(err) {
+		t.Errorf("a call that was being written: %v", err)
+	}
+	if _, err := second(ctx); !NotSent(err) {
+		t.Errorf("a call that was not written: %v", err)
+	}
+}
+
+// stuck is a connection whose writes do not end until it is closed.
+type stuck struct {
+	net.Conn
+	on            atomic.Bool
+	began, closed chan struct{}
+	once          sync.Once
+}
+
+func newStuck(c net.Conn) *stuck {
+	return &stuck{Conn: c, began: make(chan struct{}, 1), closed: make(chan struct{})}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	if !s.on.Load() {
+		return s.Conn.Write(b)
+	}
+	s.began <- struct{}{}
+	<-s.closed
+	return 0, net.ErrClosed
+}
+
+func (s *stuck) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
+}
+
+// TestForgotten: addresses that nobody answers at do not fill the memory.
+func TestForgotten(t *testing.T) {
+	p := pool(t, Options{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	busy := p.peerLocked("busy")
+	busy.dialing = make(chan struct{})
+	for n := range 3 * addressesMax {
+		p.peerLocked(fmt.Sprint(n))
+	}
+	if len(p.peers) > addressesMax || p.peers["busy"] != busy {
+		t.Errorf("%d addresses", len(p.peers))
+	}
+}
+
 // TestSlowAnswer: a call whose answer takes long does not make its connection a silent one, because pings are answered.
 func TestSlowAnswer(t *testing.T) {
 	release := make(chan struct{})

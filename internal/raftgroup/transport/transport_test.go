@@ -294,6 +294,33 @@ func TestQueueOfMessages(t *testing.T) {
 	}
 }
 
+// TestLargeMessage: a message that is larger than a queue may be goes if nothing else waits.
+func TestLargeMessage(t *testing.T) {
+	c := newCaller(t)
+	tr, _ := transport(t, Options{Caller: c, QueueBytes: 1000, CallBytes: 1000})
+	tr.Send(there, wire.GroupData, message(t, pb.MsgApp, 1, 9, 5000))
+	same(t, "call", c.next().texts(t), []string{"2 MsgApp 1 to 9"})
+}
+
+// TestMessagesOfACall: no call has more messages than the other side takes.
+func TestMessagesOfACall(t *testing.T) {
+	c := newCaller(t)
+	tr, _ := transport(t, Options{Caller: c, Calls: 1})
+	small := message(t, pb.MsgHeartbeat, 1, 9, 0)
+	for range 2 {
+		tr.Send(there, wire.GroupData, small)
+		c.next() // the second one takes the place that is kept for it
+	}
+	for range wire.MessagesMax + 1 {
+		tr.Send(there, wire.GroupData, small)
+	}
+	waiting(t, tr, wire.MessagesMax+1)
+	tr.peers[there].finish(batch{}, nil)
+	if n := len(c.next().interact.Messages); n != wire.MessagesMax {
+		t.Errorf("%d messages", n)
+	}
+}
+
 // TestFailures: a call that cannot begin, one that is lost, and one that is refused tell all replicas it was for.
 func TestFailures(t *testing.T) {
 	c := newCaller(t)

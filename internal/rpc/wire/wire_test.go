@@ -238,6 +238,31 @@ func TestLimits(t *testing.T) {
 			_, err := DecodeSnapshotChunk(SnapshotChunk{Group: GroupData, Max: SnapshotPartBytesMax + 1}.Append(nil))
 			return err
 		},
+		"answered part of a snapshot": func() error {
+			_, err := DecodeSnapshotPart(SnapshotPart{Data: make([]byte, SnapshotPartBytesMax+1)}.Append(nil))
+			return err
+		},
+		"progress": func() error {
+			r := &Report{Data: GroupReport{Progress: make([]MemberProgress, MembersMax+1)}}
+			_, err := DecodeInteract(Interact{Report: r}.Append(nil))
+			return err
+		},
+		"domains": func() error {
+			d := map[string]string{}
+			for i := range DomainsMax + 1 {
+				d[strings.Repeat("x", i)] = ""
+			}
+			_, err := DecodeJoin(AppendJoin(nil, catalog.JoinRequest{FailureDomain: d}))
+			return err
+		},
+		"two requests in one": func() error {
+			entry, err := catalog.EncodeEntry(catalog.Entry{Items: make([]catalog.Item, 2)})
+			if err == nil {
+				b := header.append(msgpack.AppendArrayHeader(nil, casFields))
+				_, err = DecodeCAS(msgpack.AppendNil(msgpack.AppendBin(b, entry)))
+			}
+			return err
+		},
 		"ranges": func() error {
 			b, err := CAS{Predicate: &catalog.Predicate{Ranges: make([]catalog.Range, RangesMax+1)}}.Append(nil)
 			if err == nil {
