@@ -62,5 +62,8 @@ func (h Header) Append(dst []byte) []byte { return h.append(dst) }
 func DecodeHeader(b []byte) (Header, error) {
 	r := reader{b: b, message: "Hello"}
 	h := r.header()
-	return h, r.end(0)
+	if err := r.end(0); err != nil {
+		return Header{}, err
+	}
+	return h, nil
 }

@@ -87,6 +87,7 @@ func messages() []message {
 		{"Interact, bare", bare, bare.Append, decoder(DecodeInteract)},
 		{"CAS", cas, encodeCAS(cas), decoder(DecodeCAS)},
 		{"CAS without predicate", unguarded, encodeCAS(unguarded), decoder(DecodeCAS)},
+		{"Hello", header, header.Append, decoder(DecodeHeader)},
 		{"ReadIndex", readIndex, readIndex.Append, decoder(DecodeReadIndex)},
 		{"GroupChange", change, change.Append, decoder(DecodeGroupChange)},
 		{"Transfer", transfer, transfer.Append, decoder(DecodeTransfer)},
@@ -206,8 +207,23 @@ func TestNewerState(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	for _, all := range []map[string]func() error{overGroups(), overCatalog()} {
+		for name, f := range all {
+			if err := f(); !errcode.Is(err, errcode.IllegalParams) {
+				t.Errorf("%s: error %v", name, err)
+			}
+		}
+	}
+	many := make([]catalog.Op, catalog.OpsMax+1)
+	if _, err := (CAS{Ops: many}).Append(nil); !errcode.Is(err, errcode.TooBig) {
+		t.Errorf("too many operations: error %v", err)
+	}
+}
+
+// overGroups reads messages about raft groups that are over a limit.
+func overGroups() map[string]func() error {
 	long := strings.Repeat("x", WordBytesMax+1)
-	refused := map[string]func() error{
+	return map[string]func() error{
 		"long word": func() error {
 			_, err := DecodeReadIndex(ReadIndex{Header: Header{From: long}, Group: GroupData}.Append(nil))
 			return err
@@ -247,6 +263,12 @@ func TestLimits(t *testing.T) {
 			_, err := DecodeInteract(Interact{Report: r}.Append(nil))
 			return err
 		},
+	}
+}
+
+// overCatalog reads messages about the catalog and its members that are over a limit.
+func overCatalog() map[string]func() error {
+	return map[string]func() error{
 		"domains": func() error {
 			d := map[string]string{}
 			for i := range DomainsMax + 1 {
@@ -279,15 +301,6 @@ func TestLimits(t *testing.T) {
 			_, err := DecodeJoin(bytes.Replace(b, []byte{0xa1, 'L'}, []byte{0xa1, 'K'}, 1))
 			return err
 		},
-	}
-	for name, f := range refused {
-		if err := f(); !errcode.Is(err, errcode.IllegalParams) {
-			t.Errorf("%s: error %v", name, err)
-		}
-	}
-	many := make([]catalog.Op, catalog.OpsMax+1)
-	if _, err := (CAS{Ops: many}).Append(nil); !errcode.Is(err, errcode.TooBig) {
-		t.Errorf("too many operations: error %v", err)
 	}
 }
 
