@@ -134,7 +134,7 @@ func (t *tx) dropUser(id uint32, kind string) error {
 	if IsBuiltin(id) {
 		return errcode.New(errcode.DropUser, u.Name, "the user or the role is a system")
 	}
-	if ownsUsers(t.s, id) {
+	if ownsUsers(t.s, id) || ownsTables(t.s, id) {
 		return errcode.New(errcode.DropUser, u.Name, "the user has objects")
 	}
 	for _, p := range t.s.Privileges() {
@@ -154,6 +154,16 @@ func ownsUsers(s *State, id uint32) bool {
 		return !owns
 	})
 	return owns
+}
+
+func ownsTables(s *State, id uint32) bool {
+	owns := false
+	s.scan(TableTable, 2, Key(id), func([]byte) bool {
+		owns = true
+		return false
+	})
+	p, pending := s.PendingSchema() // which may make him an owner
+	return owns || pending && (p.DDL.Kind == CreateTable || p.DDL.Kind == AlterTable) && p.DDL.Table.Owner == id
 }
 
 func (t *tx) changeAuth(id uint32, a Auth) error {

@@ -107,6 +107,8 @@ func (t *tx) run(op Op) error {
 			}
 		}
 		return nil
+	case DDLPrepare, DDLCommit, DDLAbort:
+		return t.ddl(op)
 	}
 	return t.acl(op)
 }

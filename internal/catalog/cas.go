@@ -154,14 +154,14 @@ func checkPosition(h *History, term uint64, p Predicate) error {
 	return nil
 }
 
-// CheckTables refuses (10009) changes that may not be made row by row by a request: users and rights have operations of
-// their own, and some parameters are fixed when the cluster is made. Values of parameters are checked here too (1), and
+// CheckTables refuses (10009) changes that may not be made row by row by a request: users, rights and the schema have
+// operations of their own, and some parameters are fixed when the cluster is made. Values of parameters are checked here too (1), and
 // not by Apply: what one version allows another one has to take.
 func CheckTables(ops []Op) error {
 	for _, op := range ops {
 		for _, d := range op.DML {
 			switch d.Table {
-			case TableUser, TablePrivilege:
+			case TableUser, TablePrivilege, TableTable, TableIndex:
 				return errcode.New(errcode.CASTableNotAllowed, TableName(d.Table))
 			case TableDBConfig:
 				if err := checkParam(d); err != nil {
@@ -221,6 +221,13 @@ func (s *State) guards(p Predicate, ops []Op) ([]guard, error) {
 	for _, op := range ops {
 		if op.Kind != Nop && len(op.DML) == 0 {
 			g, err := s.rangeGuard(Eq(TableProperty, Key(PropGlobalSchemaVersion)))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, g)
+		}
+		if op.Kind >= DDLPrepare {
+			g, err := s.rangeGuard(Eq(TableProperty, Key(PropPendingSchemaChange)))
 			if err != nil {
 				return nil, err
 			}

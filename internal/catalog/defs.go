@@ -9,6 +9,8 @@ import (
 
 // The ids of the catalog's tables: Picodata's minus 100.
 const (
+	TableTable       uint32 = 412
+	TableIndex       uint32 = 413
 	TablePeerAddress uint32 = 414
 	TableInstance    uint32 = 415
 	TableProperty    uint32 = 416
@@ -40,7 +42,7 @@ type TableDef struct {
 // Defs returns the definitions of all catalog tables in ascending order of id.
 func Defs() []TableDef {
 	return []TableDef{
-		peerAddressDef(), instanceDef(), propertyDef(), replicasetDef(), userDef(), privilegeDef(), tierDef(), dbConfigDef(),
+		tableDef(), indexDef(), peerAddressDef(), instanceDef(), propertyDef(), replicasetDef(), userDef(), privilegeDef(), tierDef(), dbConfigDef(),
 	}
 }
 
@@ -57,6 +59,27 @@ func index(id uint32, name string, unique bool, fields []tuple.Field, nos ...uin
 		d.Parts = append(d.Parts, tuple.Part{Field: no, Type: fields[no].Type, Nullable: fields[no].Nullable})
 	}
 	return d
+}
+
+func tableDef() TableDef {
+	f := []tuple.Field{
+		req("id", tuple.Unsigned), req("name", tuple.String), req("distribution", tuple.Map), req("format", tuple.Array),
+		req("schema_version", tuple.Unsigned), req("operable", tuple.Boolean), req("engine", tuple.String),
+		req("owner", tuple.Unsigned), req("description", tuple.String), opt("opts", tuple.Array),
+	}
+	return TableDef{ID: TableTable, Name: "_pico_table", Fields: f, Indexes: []IndexDef{
+		index(0, "_pico_table_id", true, f, 0), index(1, "_pico_table_name", true, f, 1),
+		index(2, "_pico_table_owner_id", false, f, 7)}}
+}
+
+func indexDef() TableDef {
+	f := []tuple.Field{
+		req("table_id", tuple.Unsigned), req("id", tuple.Unsigned), req("name", tuple.String), req("type", tuple.String),
+		req("opts", tuple.Array), req("parts", tuple.Array), req("operable", tuple.Boolean), req("schema_version", tuple.Unsigned),
+	}
+	return TableDef{ID: TableIndex, Name: "_pico_index", Fields: f, Indexes: []IndexDef{
+		index(0, "_pico_index_id", true, f, 0, 1), index(1, "_pico_index_name", true, f, 0, 2),
+		index(2, "_pico_index_table_id", false, f, 0)}}
 }
 
 func peerAddressDef() TableDef {

@@ -6,6 +6,32 @@
 // its owner goes on with another. Rows are raw MessagePack tuples; table names and columns follow Picodata, so that
 // dashboards and habits carry over, with the ids moved down by 100.
 //
+// Who wants something of the catalog plans it: a function Plan… or Set… looks at a State and returns an operation with the
+// guard under which it may be carried out, to be proposed by the leader with guard.Term set to its term. If the guard does
+// not hold any more (10007 and its kin), read again and plan again. Nop means that there is nothing to do.
+//
+// # Members
+//
+// PlanJoin gives an instance its place, once however often it asks, and AnswerJoin tells it. PlanExpel and PlanReplace are
+// the two ways out: the one leaves a row that keeps name and ids from being given again, the other gives the row new raft
+// ids and a permit by which an instance without files gets in. PlanRecover is the end of an epoch. CheckMember refuses who
+// speaks with the ids of before.
+//
+// # Changes of the schema
+//
+// _pico_table and _pico_index are the schema of all replicasets, and one change of it is under way at a time:
+//
+//	client       PlanDDL → entry DdlPrepare(v): what is to come is there, not operable; pending_schema_change is set
+//	data leaders see PendingSchema: write into their own log that the table is closed for v (so that whoever leads after
+//	             them knows it too), look at their rows, and report "prepared v" or a cause
+//	governor     all replicasets whose agreement is needed (DDL.MustValidate; of other changes one leader's) have
+//	             reported: PlanDDLCommit(v); one refused: PlanDDLAbort(v, its cause); an operator may abort too
+//	data leaders see TablesVersion above the version of their dictionary: write DictionaryChanges and that version as one
+//	             entry of their log, in their own time, also after an absence; a new replicaset begins in the same way
+//	client       waits until SchemaOutcome(v) is done, then until his own replicaset has followed
+//
+// CheckTableOperable is what a write to a table asks first.
+//
 // What it is not: the log that carries the entries (raftgroup), the loop that feeds it (catalog/runner), the decision what
 // an instance's grade should become (governor), or the engine that shows the tables to clients (box).
 package catalog

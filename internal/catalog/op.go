@@ -33,12 +33,15 @@ const (
 	DropRole   OpKind = 8
 	Grant      OpKind = 9
 	Revoke     OpKind = 10
+	DDLPrepare OpKind = 11 // begins a change of the schema
+	DDLCommit  OpKind = 12 // ends it well
+	DDLAbort   OpKind = 13 // takes it back
 )
 
 // String names the kind as it is shown in the log of operations.
 func (k OpKind) String() string {
 	names := [...]string{"Nop", "Dml", "BatchDml", "CreateUser", "DropUser", "ChangeAuth", "RenameUser", "CreateRole",
-		"DropRole", "Grant", "Revoke"}
+		"DropRole", "Grant", "Revoke", "DdlPrepare", "DdlCommit", "DdlAbort"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -54,6 +57,10 @@ type Op struct {
 	User User
 	// Privileges is the list of Grant and Revoke. A right that is there already, or not there, is no error.
 	Privileges []Privilege
+	DDL        DDL // DDLPrepare
+	// SchemaVersion is that of the pending change which DDLCommit and DDLAbort end.
+	SchemaVersion uint64
+	Cause         AbortCause // DDLAbort
 }
 
 // DMLKind says what a change does to a row.
@@ -152,7 +159,8 @@ func appendItem(b []byte, it Item) ([]byte, error) {
 	return b, nil
 }
 
-// appendOp encodes an operation: a map {0: kind, 1: changes, 2: user, 3: rights} with the keys that its kind uses.
+// appendOp encodes an operation: a map {0: kind, 1: changes, 2: user, 3: rights, 4: change of the schema, 5: its version and
+// cause} with the keys that its kind uses.
 func appendOp(b []byte, op Op) []byte {
 	switch op.Kind {
 	case Nop:
@@ -169,6 +177,14 @@ func appendOp(b []byte, op Op) []byte {
 			b = append(b, p.Row()...)
 		}
 		return b
+	case DDLPrepare:
+		return appendDDL(appendKind(b, op.Kind, 4, 1), op.DDL)
+	case DDLCommit:
+		return msgpack.AppendUint(appendKind(b, op.Kind, 5, 1), op.SchemaVersion)
+	case DDLAbort:
+		b = msgpack.AppendUint(appendKind(b, op.Kind, 5, 4), op.SchemaVersion)
+		b = msgpack.AppendUint(b, uint64(op.Cause.Code))
+		return msgpack.AppendStr(msgpack.AppendStr(b, op.Cause.Message), op.Cause.Instance)
 	}
 	b = appendKind(b, op.Kind, 2, 4)
 	b = msgpack.AppendUint(b, uint64(op.User.ID))
@@ -292,6 +308,18 @@ func (r *reader) op() Op {
 		r.key(2)
 		r.arrayOf(4)
 		op.User = User{ID: r.uint32(), Name: r.str(), Auth: r.auth(), Owner: r.uint32()}
+	case DDLPrepare:
+		r.key(4)
+		r.arrayOf(1)
+		op.DDL = r.ddl()
+	case DDLCommit:
+		r.key(5)
+		r.arrayOf(1)
+		op.SchemaVersion = r.uint()
+	case DDLAbort:
+		r.key(5)
+		r.arrayOf(4)
+		op.SchemaVersion, op.Cause = r.uint(), AbortCause{Code: r.uint32(), Message: r.str(), Instance: r.str()}
 	default:
 		r.fail("kind of an operation")
 	}

@@ -242,6 +242,10 @@ func ParseTier(row []byte) (Tier, error) {
 // rowCheck returns the check beyond the format that rows of a table must pass, so that the typed readers never fail.
 func rowCheck(table uint32) func(row []byte) error {
 	switch table {
+	case TableTable:
+		return checkBy(ParseSchemaTable)
+	case TableIndex:
+		return checkBy(ParseSchemaIndex)
 	case TableInstance:
 		return checkBy(ParseInstance)
 	case TableReplicaset:

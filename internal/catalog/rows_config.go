@@ -14,6 +14,11 @@ const (
 	PropClusterUUID          = "cluster_uuid"           // string
 	PropClusterEpoch         = "cluster_epoch"          // raised by a forced recovery, unsigned
 	PropNextRaftID           = "next_raft_id"           // the counter behind raft_id and data_raft_id, unsigned
+	PropPendingSchemaChange  = "pending_schema_change"  // the change of the schema that is under way, if there is one
+	PropPendingSchemaVersion = "pending_schema_version" // its version, unsigned
+	PropTablesSchemaVersion  = "tables_schema_version"  // version of the newest committed change of tables, unsigned
+	PropNextTableID          = "next_table_id"          // the counter behind the ids of tables, unsigned
+	PropAbortedSchemaChanges = "aborted_schema_changes" // the newest changes that were taken back, and why
 )
 
 // Property is a row of _pico_property; Value is one MessagePack value.
@@ -51,8 +56,13 @@ func checkProperty(row []byte) error {
 	}
 	r := reader{b: p.Value}
 	switch p.Key {
-	case PropGlobalSchemaVersion, PropNextSchemaVersion, PropClusterEpoch, PropNextRaftID:
+	case PropGlobalSchemaVersion, PropNextSchemaVersion, PropClusterEpoch, PropNextRaftID,
+		PropPendingSchemaVersion, PropTablesSchemaVersion, PropNextTableID:
 		r.uint()
+	case PropPendingSchemaChange:
+		r.ddl()
+	case PropAbortedSchemaChanges:
+		r.aborts()
 	case PropSystemCatalogVersion, PropClusterVersion, PropClusterName, PropClusterUUID:
 		r.str()
 	default:
@@ -65,7 +75,7 @@ func checkProperty(row []byte) error {
 func isUndeletable(key string) bool {
 	switch key {
 	case PropGlobalSchemaVersion, PropNextSchemaVersion, PropClusterVersion, PropClusterName, PropClusterUUID,
-		PropClusterEpoch, PropNextRaftID:
+		PropClusterEpoch, PropNextRaftID, PropTablesSchemaVersion, PropNextTableID:
 		return true
 	}
 	return false

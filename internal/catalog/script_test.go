@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,6 +133,8 @@ func (w *world) command(args []string) string {
 		return w.join(strings.Join(args[1:], " "))
 	case "expel", "replace", "recover", "address", "domain", "version", "member", "up":
 		return w.member(args)
+	case "ddl", "commit", "abort", "outcome", "operable":
+		return w.schema(args)
 	case "client":
 		return w.client(args[1:])
 	case "param":
@@ -305,6 +309,10 @@ func parseOp(args []string) (Op, error) {
 		op := Op{Kind: k}
 		return op, json.Unmarshal([]byte(args[1]), &op.User)
 	}
+	if args[0] == "Grant" {
+		op := Op{Kind: Grant}
+		return op, json.Unmarshal([]byte(args[1]), &op.Privileges)
+	}
 	if args[0] == "Nop" {
 		return Op{}, nil
 	}
@@ -396,8 +404,8 @@ func appendJSON(b []byte, v any) []byte {
 		return b
 	case map[string]any:
 		b = msgpack.AppendMapHeader(b, len(v))
-		for k, m := range v {
-			b = appendJSON(msgpack.AppendStr(b, k), m)
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			b = appendJSON(msgpack.AppendStr(b, k), v[k])
 		}
 		return b
 	}

@@ -47,7 +47,7 @@ func snapshotError(format string, args ...any) error {
 
 // EncodeSnapshot writes a snapshot. Equal states give equal bytes.
 func EncodeSnapshot(w io.Writer, snap Snapshot) error {
-	body := snap.appendBody(nil, snapshotVersion)
+	body := snap.appendBody(nil, snapshotVersion, allTables(snap.State))
 	if len(body) > SnapshotBytesMax {
 		return fmt.Errorf("catalog: snapshot of %d bytes is over the limit of %d", len(body), SnapshotBytesMax)
 	}
@@ -83,7 +83,17 @@ func (snap *Snapshot) memberLists(version uint32) []*[]uint64 {
 	return []*[]uint64{&snap.Voters, &snap.Learners, &snap.Outgoing, &snap.LearnersNext}
 }
 
-func (snap Snapshot) appendBody(b []byte, version uint32) []byte {
+// allTables are the numbers of all tables of a state.
+func allTables(s *State) []int {
+	nos := make([]int, len(s.tables))
+	for no := range nos {
+		nos[no] = no
+	}
+	return nos
+}
+
+// appendBody encodes the snapshot with these tables, by ascending number.
+func (snap Snapshot) appendBody(b []byte, version uint32, tables []int) []byte {
 	s := snap.State
 	b = msgpack.AppendArrayHeader(b, bodyFields(version))
 	b = msgpack.AppendUint(b, s.index)
@@ -103,8 +113,9 @@ func (snap Snapshot) appendBody(b []byte, version uint32) []byte {
 		b = msgpack.AppendUint(b, uint64(d.result.Rows))
 		b = msgpack.AppendUint(b, uint64(d.result.UserID))
 	}
-	b = msgpack.AppendArrayHeader(b, len(s.tables))
-	for no, t := range s.tables {
+	b = msgpack.AppendArrayHeader(b, len(tables))
+	for _, no := range tables {
+		t := s.tables[no]
 		b = msgpack.AppendArrayHeader(b, 2)
 		b = msgpack.AppendUint(b, uint64(s.schema.tables[no].def.ID))
 		b = msgpack.AppendArrayHeader(b, len(t.rows[0]))
@@ -177,17 +188,19 @@ func parseSnapshotBody(body []byte, version uint32) (Snapshot, error) {
 		d.result = Result{Index: r.uint(), Rows: r.uint32(), UserID: r.uint32()}
 		s.done = append(s.done, d)
 	}
-	r.arrayOf(len(s.tables))
 	t := tx{s: s}
-	for no := range s.schema.tables {
-		if err := r.table(&t, no); err != nil {
+	var there []int
+	for range r.count(len(s.tables)) {
+		no, err := r.table(&t, there)
+		if err != nil {
 			return Snapshot{}, err
 		}
+		there = append(there, no)
 	}
 	if err := r.end(); err != nil {
 		return Snapshot{}, snapshotError("%v", err)
 	}
-	if !bytes.Equal(snap.appendBody(nil, version), body) {
+	if !bytes.Equal(snap.appendBody(nil, version, there), body) {
 		return Snapshot{}, snapshotError("the body is not in its one form")
 	}
 	return snap, nil
@@ -204,25 +217,30 @@ func (r *reader) ids() []uint64 {
 	return ids
 }
 
-// table takes the rows of one table. They are checked as rows of a request are, since nothing later does.
-func (r *reader) table(t *tx, no int) error {
-	ts := &t.s.schema.tables[no]
+// table takes the rows of one table, which comes after those that are there, and returns its number. Tables may be missing:
+// they are younger than the snapshot. Rows are checked as those of a request are, since nothing later does.
+func (r *reader) table(t *tx, there []int) (int, error) {
 	r.arrayOf(2)
-	if id := r.uint32(); r.err == nil && id != ts.def.ID {
-		r.fail(fmt.Sprintf("table %d", ts.def.ID))
+	no, known := t.s.schema.byID[r.uint32()]
+	if r.err == nil && (!known || len(there) > 0 && no <= there[len(there)-1]) {
+		r.fail("table of the catalog, by ascending id")
 	}
+	if r.err != nil {
+		return 0, snapshotError("%v", r.err)
+	}
+	ts := &t.s.schema.tables[no]
 	for range r.array() {
 		row := r.raw()
 		if r.err != nil {
 			break
 		}
 		if err := t.dml(DML{Kind: Insert, Table: ts.def.ID, Tuple: row}); err != nil {
-			return snapshotError("a row of %s: %v", ts.def.Name, err)
+			return 0, snapshotError("a row of %s: %v", ts.def.Name, err)
 		}
 	}
 	t.changes = nil
 	if r.err != nil {
-		return snapshotError("%v", r.err)
+		return 0, snapshotError("%v", r.err)
 	}
-	return nil
+	return no, nil
 }

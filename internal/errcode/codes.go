@@ -311,6 +311,7 @@ const (
 	LeaderUnknown                 Code = 10018
 	InstanceExpelled              Code = 10020
 	ReplicasetExpelled            Code = 10021
+	TableNotOperable              Code = 10023
 	Uninitialized                 Code = 10024
 	ExpelNotAllowed               Code = 10025
 	ProposalDropped               Code = 10027
@@ -335,4 +336,8 @@ const (
 	JoinDiffers                   Code = 12046
 	JoinFilesLost                 Code = 12047
 	ReplaceNotAllowed             Code = 12048
+	SchemaPending                 Code = 12050
+	SchemaAborted                 Code = 12051
+	SchemaNotPending              Code = 12052
+	SchemaMixedVersions           Code = 12053
 )
