@@ -37,6 +37,7 @@ func (i *Instance) peerProcedures() map[string]peerProcedure {
 		wire.ProcHello:       {prompt: true, run: i.answerHello},
 		wire.ProcInteract:    {prompt: true, run: i.answerInteract},
 		wire.ProcCAS:         {run: i.answerCAS},
+		wire.ProcProxy:       {run: i.answerProxy},
 		wire.ProcGroupChange: {run: i.answerGroupChange},
 		wire.ProcTransfer:    {run: i.answerTransfer},
 	}

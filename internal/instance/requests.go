@@ -83,6 +83,8 @@ type backend struct {
 	submit func([]*replicaset.Batch) error
 	// group tells what this replica may answer.
 	group readGroup
+	// proxy passes writes on while another replica leads; nil: they are refused.
+	proxy *proxy
 	// readers are lent to sessions for a drain, so that idle sessions have none. names finds spaces by name.
 	readers readers
 	names   box.Names
@@ -91,6 +93,10 @@ type backend struct {
 func newBackend(i *Instance, c *core) *backend {
 	b := &backend{i: i, c: c, submit: c.dataLoop.Submit, group: c.dataLoop}
 	b.procs = b.procedures()
+	if i.cfg.ProxyWrites {
+		b.proxy = newProxy(b, &network{i, c})
+		c.takeRefused(b.proxy.refused)
+	}
 	return b
 }
 
@@ -352,7 +358,7 @@ func (b *backend) Flush(s *server.Session) {
 	if batch == nil {
 		return
 	}
-	if err := b.submit([]*replicaset.Batch{batch}); err != nil {
+	if err := b.hand(batch); err != nil {
 		batch.Sink.Complete(refusals(batch, b.SchemaVersion(), err))
 	}
 }

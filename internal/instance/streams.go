@@ -240,6 +240,9 @@ func (st *stream) inTx(req *iproto.Request, user *box.User, out []byte) []byte {
 	if req.Type == iproto.TypeSelect {
 		return b.selectRows(st.tx, &box.Query{}, user, req, out)
 	}
+	if !runsHere(b.group.Status()) { // its COMMIT could only fail
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(b.notLeader()))
+	}
 	stmt := statementOf(req, user)
 	tup, err := st.tx.Execute(&stmt)
 	switch {
@@ -263,6 +266,13 @@ func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
 	tx := st.tx
 	st.tx = nil
 	st.stopTimer()
+	if !runsHere(st.b.group.Status()) {
+		defer tx.Close()
+		if tx.Writes() {
+			return iproto.AppendError(out, req.Sync, st.b.SchemaVersion(), errcode.Of(st.b.notLeader())), true
+		}
+		return iproto.AppendOK(out, req.Sync, st.b.SchemaVersion(), nil), true // it saw a consistent prefix, as all reads here
+	}
 	res, done := st.submit(replicaset.Write{Sync: req.Sync, Tx: tx}, out)
 	if done {
 		tx.Close()
@@ -271,7 +281,7 @@ func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
 }
 
 func (st *stream) submit(w replicaset.Write, out []byte) ([]byte, bool) {
-	err := st.b.submit([]*replicaset.Batch{{Sink: st, Writes: []replicaset.Write{w}}})
+	err := st.b.hand(&replicaset.Batch{Sink: st, Writes: []replicaset.Write{w}})
 	if err != nil {
 		return iproto.AppendError(out, w.Sync, st.b.SchemaVersion(), errcode.Of(err)), true
 	}

@@ -38,7 +38,8 @@ type rig struct {
 // testSpace is a space with an unsigned primary key.
 const testSpace = 600
 
-func newRig(t *testing.T) *rig {
+// newEngine is an engine with the dictionary as version 1.
+func newEngine(t *testing.T) *box.Engine {
 	t.Helper()
 	e, err := box.New(box.Options{QuotaBytes: 64 << 20, Poison: true})
 	if err != nil {
@@ -61,13 +62,24 @@ func newRig(t *testing.T) *rig {
 	}
 	e.Seal()
 	e.Publish(1)
+	return e
+}
+
+// makeTestSpace are the statements that make the test space.
+func makeTestSpace() []box.Statement {
+	space := appendRow(nil, testSpace, 1, "test", "memtx", 0, map[string]any{}, []any{})
+	index := appendRow(nil, testSpace, 0, "pk", "tree", map[string]any{"unique": true}, []any{[]any{0, "unsigned"}})
+	return []box.Statement{{Kind: box.Insert, SpaceID: dictionary.SpaceSpace, Tuple: space}, {Kind: box.Insert, SpaceID: dictionary.SpaceIndex, Tuple: index}}
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	e := newEngine(t)
 	r := &rig{t: t, machine: replicaset.New(e, nil), index: 1, arrived: make(chan struct{}, 10_000)}
 	r.b = &backend{c: &core{engine: e}, submit: r.submit, group: &r.group}
 	r.b.procs = map[string]procedure{"quick": {run: func() ([]byte, error) { return msgpack.AppendUint(nil, 7), nil }}}
 	s := newListener(t)
-	space := appendRow(nil, testSpace, 1, "test", "memtx", 0, map[string]any{}, []any{})
-	index := appendRow(nil, testSpace, 0, "pk", "tree", map[string]any{"unique": true}, []any{[]any{0, "unsigned"}})
-	for _, w := range []box.Statement{{Kind: box.Insert, SpaceID: dictionary.SpaceSpace, Tuple: space}, {Kind: box.Insert, SpaceID: dictionary.SpaceIndex, Tuple: index}} {
+	for _, w := range makeTestSpace() {
 		if err := r.submit([]*replicaset.Batch{{Sink: s, Writes: []replicaset.Write{{Sync: 1, Statement: w}}}}); err != nil {
 			t.Fatal(err)
 		}

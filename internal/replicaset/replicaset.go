@@ -121,6 +121,8 @@ type Machine struct {
 	onJob func(JobEvent)
 	// load fills the engine from the snapshot at a position.
 	load func(raftgroup.Position) error
+	// onRefused may take refused batches over.
+	onRefused func(*Batch, error) bool
 	// onSchema is called after the published schema changed.
 	onSchema func()
 	schema   uint64
@@ -298,9 +300,15 @@ func (m *Machine) noticeSchema() {
 // Refuse answers batches that were not run.
 func (m *Machine) Refuse(batches []*Batch, err error) {
 	for _, b := range batches {
-		m.fail(b, errcode.Of(err), errcode.Of(err))
+		if m.onRefused == nil || !m.onRefused(b, err) {
+			m.fail(b, errcode.Of(err), errcode.Of(err))
+		}
 	}
 }
+
+// OnRefused has fn called with each batch that was not run, and why. If it returns true it has taken the batch over, else its
+// client is refused. To be called on the loop's goroutine, or before the loop starts; fn must not block.
+func (m *Machine) OnRefused(fn func(*Batch, error) bool) { m.onRefused = fn }
 
 // fail answers each statement of a batch: with the first error those that wrote, with the second those that did not.
 func (m *Machine) fail(b *Batch, wrote, other *errcode.Error) {

@@ -18,6 +18,7 @@ const (
 	ProcHello         = ".proc_hello"                    // Header → Header
 	ProcInteract      = ".proc_raft_interact"            // Interact → nil
 	ProcCAS           = ".proc_cas"                      // CAS → catalog.Result
+	ProcProxy         = ".proc_proxy"                    // Proxy → ProxyAnswer
 	ProcReadIndex     = ".proc_read_index"               // ReadIndex → index
 	ProcGroupChange   = ".proc_group_change"             // GroupChange → nil
 	ProcTransfer      = ".proc_transfer_leader"          // Transfer → nil

@@ -60,6 +60,8 @@ func messages() []message {
 	readIndex := ReadIndex{Header: header, Group: GroupData}
 	change := GroupChange{Header: header, CatalogIndex: 77, Changes: []raftgroup.Change{
 		{Op: raftgroup.AddLearner, ID: 4}, {Op: raftgroup.Remove, ID: 5}, {Op: raftgroup.AddVoter, ID: 1 << 50}}}
+	proxied := Proxy{Header: header, Statements: []ProxyStatement{{User: 31, Type: 2, Space: 600, Index: 1, IndexBase: 1, Schema: 9}, {Type: 4}}}
+	carried := ProxyAnswer{Index: 1 << 40, Replies: []ProxyReply{{Body: []byte{0x80}}, {Code: 1 << 15, Body: []byte{0x81, 1, 2}}}}
 	transfer := Transfer{Header: header, Group: GroupCatalog, To: 12}
 	chunk := SnapshotChunk{Header: header, Group: GroupData, Index: 1000, Offset: 1 << 33, Max: SnapshotPartBytesMax}
 	part := SnapshotPart{Total: 1 << 34, Data: []byte("rows")}
@@ -90,6 +92,8 @@ func messages() []message {
 		{"Hello", header, header.Append, decoder(DecodeHeader)},
 		{"ReadIndex", readIndex, readIndex.Append, decoder(DecodeReadIndex)},
 		{"GroupChange", change, change.Append, decoder(DecodeGroupChange)},
+		{"Proxy", proxied, proxied.Append, decoder(DecodeProxy)},
+		{"answer to Proxy", carried, carried.Append, decoder(DecodeProxyAnswer)},
 		{"Transfer", transfer, transfer.Append, decoder(DecodeTransfer)},
 		{"SnapshotChunk", chunk, chunk.Append, decoder(DecodeSnapshotChunk)},
 		{"Expel", Expel{Name: "i3", Force: true}, Expel{Name: "i3", Force: true}.Append, decoder(DecodeExpel)},
@@ -179,7 +183,7 @@ func arrays(t *testing.T, b []byte) (all []int) {
 // a message is a structure.
 func TestNewerVersion(t *testing.T) {
 	lists := map[string]int{"Interact": 4, "Interact, bare": 1, "CAS": 1, "GroupChange": 1, "Discover": 1,
-		"answer to Discover": 1, "answer of a member": 1}
+		"answer to Discover": 1, "answer of a member": 1, "Proxy": 1, "answer to Proxy": 1}
 	for _, m := range messages() {
 		b, refused := m.append(nil), 0
 		for _, at := range arrays(t, b) {
@@ -384,6 +388,21 @@ func again(t *testing.T, b []byte) {
 	if m, err := DecodeJoin(b); err == nil {
 		if n, err := DecodeJoin(AppendJoin(nil, m)); err != nil || !reflect.DeepEqual(m, n) {
 			t.Errorf("Join %+v becomes %+v, %v", m, n, err)
+		}
+	}
+}
+
+// TestProxiedParts: keys, tuples and operations travel as they are; what is no array is refused.
+func TestProxiedParts(t *testing.T) {
+	key, tuple, ops := []byte{0x91, 7}, []byte{0x92, 7, 0x91, 0xc0}, []byte{0x90}
+	want := Proxy{Header: header, Statements: []ProxyStatement{{Key: key, Ops: ops}, {Tuple: tuple}}}
+	if got, err := DecodeProxy(want.Append(nil)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\ngot  %+v\nwant %+v", err, got, want)
+	}
+	for _, bad := range [][]byte{{7}, {0x81, 1, 2}, {0xc1}, {0x92, 7}} {
+		m := Proxy{Statements: []ProxyStatement{{Tuple: bad}}}
+		if _, err := DecodeProxy(m.Append(nil)); !errcode.Is(err, errcode.IllegalParams) {
+			t.Errorf("tuple % x: %v", bad, err)
 		}
 	}
 }
