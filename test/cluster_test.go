@@ -337,3 +337,39 @@ func TestReplaceWaitingMember(t *testing.T) {
 	c.leader("data", 3)
 	waitFor(t, "30 rows on the replaced instance", waitStart, func() bool { return rowsOf(c.instances[at], 600) == 30 })
 }
+
+// An instance whose peer does not answer makes no cluster of its own: it waits, and says for whom.
+func TestSilentPeer(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, 1)
+	c.instances[0].online()
+	silent := freeAddress(t)
+	p := startInstance(t, options{args: []string{"--peer", silent, "--cookie-file", c.cookie}})
+	waitFor(t, "the wait for "+silent, waitStart, func() bool {
+		s, ok := p.status()
+		return ok && s.State == "Unconfigured" && s.WaitingFor != nil && strings.Contains(*s.WaitingFor, silent)
+	})
+}
+
+// An instance that comes later joins what is there; with replication factor 1 it makes a replicaset of its own.
+func TestJoinLater(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, 1)
+	c.online()
+	late := startInstance(t, options{args: []string{"--peer", c.peers[1], "--cookie-file", c.cookie}})
+	late.online()
+	waitFor(t, "three instances in three replicasets, all with a leader", waitStart, func() bool {
+		doc, ok := late.cluster()
+		for _, rs := range doc.Replicasets {
+			if rs.Leader == "" || rs.State != "ready" {
+				return false
+			}
+		}
+		return ok && len(doc.Instances) == 3 && len(doc.Replicasets) == 3
+	})
+	other := startInstance(t, options{args: []string{"--peer", c.peers[0], "--cookie-file", c.cookie, "--cluster-name", "another"}})
+	waitFor(t, "the wait because of another cluster's name", waitStart, func() bool {
+		s, ok := other.status()
+		return ok && s.WaitingFor != nil && strings.Contains(*s.WaitingFor, "cluster")
+	})
+}

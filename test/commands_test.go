@@ -87,7 +87,7 @@ func TestRefusedStarts(t *testing.T) {
 		{"shutdown-timeout", []string{"--listen", "127.0.0.1" + port, "--shutdown-timeout", "soon"}},
 		{"memory", []string{"--listen", "127.0.0.1" + port, "--memory", "lots"}},
 		{"wal-mode", []string{"--listen", "127.0.0.1" + port, "--wal-mode", "maybe"}},
-		{"peer", []string{"--listen", "127.0.0.1" + port, "--peer", "127.0.0.1:1,127.0.0.1" + port, "--cookie-file", cookie}},
+		{"assembly", []string{"--listen", "127.0.0.1" + port, "--assembly", "manual", "--cookie-file", cookie}},
 	} {
 		dir := filepath.Join(t.TempDir(), "data")
 		code, out, errs := run(t, append([]string{"run", "--data-dir", dir}, c.args...)...)
