@@ -29,6 +29,8 @@ func planExpel(s subject, _ *Report) (*Step, string) {
 		return nil, "waiting for a leader of replicaset " + rs.Name + " before it is expelled"
 	case view.Leader == row.Name:
 		return nil, "waiting to hand over replicaset " + rs.Name + " before it is expelled"
+	case view.Joint:
+		return nil, "waiting until the change of the members of replicaset " + rs.Name + " is complete before it is expelled"
 	case view.member(row.DataRaftID):
 		return nil, "waiting to leave the group of replicaset " + rs.Name + " before it is expelled"
 	}

@@ -128,6 +128,34 @@ func (g *Group) hinted(m *pb.Message) error {
 	return g.rn.ForgetLeader()
 }
 
+// A replica writes down that a change of membership is committed as soon as it is applied. Otherwise one that lost power
+// afterwards could need the vote of a replica that is gone for good, since nobody else knew that it was let go.
+
+// mustNote reports that a change of membership is applied whose commitment nothing on its way to the disk carries.
+func (g *Group) mustNote() bool {
+	noted := g.noted
+	for _, w := range g.queue {
+		noted = max(noted, w.raw.noted)
+	}
+	return noted < g.st.confIndex
+}
+
+// noteMembership lets the next write carry the commitment of the last change of membership, and adds one if there is none.
+func (g *Group) noteMembership(out *Ready) {
+	if !g.mustNote() {
+		return
+	}
+	w := out.Write
+	if w == nil {
+		w = &Write{Commit: min(g.committed, g.lastIndex)}
+		g.queue, out.Write = append(g.queue, w), w
+	}
+	if w.HardState == nil {
+		w.HardState = &HardState{Term: g.st.hard.GetTerm(), Vote: g.vote, Commit: w.Commit}
+	}
+	w.raw.noted = g.st.confIndex
+}
+
 func changeType(op ChangeOp) pb.ConfChangeType {
 	switch op {
 	case AddLearner:

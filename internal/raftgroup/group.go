@@ -51,6 +51,8 @@ type Group struct {
 	now, silent, promised time.Duration
 	quiet                 int
 
+	// noted is the index of the last change of membership that is committed for certain, after any loss of power, too.
+	noted     uint64
 	queue     []*Write
 	out       []Message
 	committal *pb.Message
@@ -65,6 +67,8 @@ type raw struct {
 	entries   []*pb.Entry
 	responses []*pb.Message
 	snapshot  *pb.SnapshotMetadata
+	// noted is the change of membership whose commitment it carries.
+	noted uint64
 }
 
 // New starts a group from a position and what the log holds after it. ErrLogShort if the log ends before what was
@@ -97,6 +101,7 @@ func New(cfg Config) (*Group, error) {
 		g.lost, hs.Commit = hs.Commit-st.last, st.last
 	}
 	g.term, g.vote, g.committed, g.applied, g.lastIndex = hs.Term, hs.Vote, hs.Commit, cfg.Applied, st.last
+	g.noted = st.confIndex
 	st.hard = &pb.HardState{Term: new(hs.Term), Vote: new(hs.Vote), Commit: new(hs.Commit)}
 	g.dirty = true
 	g.rn, err = raft.NewRawNode(g.raftConfig())
@@ -339,13 +344,14 @@ func (g *Group) Propose(term uint64, data []byte) (index uint64, err error) {
 // Ready gives out the work there is; false if there is none.
 func (g *Group) Ready() (Ready, bool) {
 	g.greet()
-	if !g.dirty || !g.rn.HasReady() && len(g.out) == 0 {
+	if !g.dirty || !g.rn.HasReady() && len(g.out) == 0 && !g.mustNote() {
 		g.dirty = false
 		return Ready{}, false
 	}
 	invariant.Check(g.committal == nil, "raftgroup: Ready before Applied")
 	g.dirty = false
 	out := g.take(g.rn.Ready())
+	g.noteMembership(&out)
 	out.Messages, g.out = g.out, nil
 	return out, true
 }
@@ -458,8 +464,9 @@ func (g *Group) Persisted(w *Write) {
 	}
 	if meta := w.raw.snapshot; meta != nil {
 		g.st.install(meta)
-		g.applied = meta.GetIndex()
+		g.applied, g.noted = meta.GetIndex(), meta.GetIndex()
 	}
+	g.noted = max(g.noted, w.raw.noted)
 	g.st.append(w.raw.entries)
 	g.deliver(w.raw.responses)
 	g.st.trim(g.applied)
@@ -528,7 +535,7 @@ func (g *Group) Status() Status {
 	return Status{
 		ID: g.cfg.ID, Role: role, Term: g.term, Committed: g.committed, Applied: g.applied, LastIndex: g.lastIndex,
 		LeaderID: g.leader, Voters: slices.Clone(g.conf.GetVoters()), Learners: slices.Clone(g.conf.GetLearners()),
-		Joint: len(g.conf.GetVotersOutgoing()) > 0,
+		Joint: len(g.conf.GetVotersOutgoing()) > 0 || g.noted < g.st.confIndex,
 	}
 }
 

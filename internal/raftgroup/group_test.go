@@ -385,3 +385,46 @@ func TestLeadsOnlyAfterItsNoOp(t *testing.T) {
 		t.Errorf("%d pieces, leading: %t", pieces, g.Leading())
 	}
 }
+
+// TestMembershipIsNoted: that a change of membership is committed is on disk before anybody is told that it is complete.
+func TestMembershipIsNoted(t *testing.T) {
+	g := newGroup(t, raftgroup.Config{ID: 1, Position: lone})
+	lead(t, g)
+	if err := g.ProposeConfChange([]raftgroup.Change{{Op: raftgroup.AddLearner, ID: 2}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	changed := g.LastIndex()
+	var writes []*raftgroup.Write
+	for g.Status().Applied < changed {
+		rd, ok := g.Ready()
+		if !ok {
+			t.Fatalf("the change is not applied: %+v", g.Status())
+		}
+		for _, e := range rd.Committed {
+			g.ApplyConfChange(e)
+		}
+		if len(rd.Committed) > 0 {
+			g.Applied()
+		}
+		if rd.Write != nil && g.Status().Applied < changed {
+			g.Persisted(rd.Write)
+		} else if rd.Write != nil {
+			writes = append(writes, rd.Write)
+		}
+	}
+	if s := g.Status(); !s.Joint || len(s.Learners) != 1 {
+		t.Errorf("the change is complete before it is noted: %+v", s)
+	}
+	for rd, ok := g.Ready(); ok; rd, ok = g.Ready() {
+		if rd.Write != nil {
+			writes = append(writes, rd.Write)
+		}
+	}
+	if len(writes) != 1 || writes[0].HardState == nil || writes[0].Commit < changed || writes[0].HardState.Term != g.Term() {
+		t.Fatalf("the change at index %d is noted by %+v", changed, writes)
+	}
+	g.Persisted(writes[0])
+	if s := g.Status(); s.Joint {
+		t.Errorf("the change is noted and not complete: %+v", s)
+	}
+}

@@ -89,7 +89,8 @@ type Status struct {
 	// LeaderID is 0 while no leader is known.
 	LeaderID         uint64
 	Voters, Learners []uint64
-	// Joint: a change of several replicas is under way, and the voters of before count too.
+	// Joint: a change of members is under way: the voters of before count too, or this replica might forget, if it lost
+	// power now, that they do not. Nobody may leave for good before that is over.
 	Joint bool
 }
 
