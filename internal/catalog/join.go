@@ -95,13 +95,14 @@ func AnswerJoin(s *State, uuid string) (JoinAnswer, error) {
 }
 
 // CheckMember refuses a message of an instance that is not, or no longer, the one in the catalog: 10016 unknown uuid, 10020
-// expelled, 12047 other raft id, since it was replaced.
+// Expelled, 12047 other raft id, since it was replaced. One that is only to be expelled is still needed: its votes count
+// until its groups have let it go.
 func CheckMember(s *State, uuid string, raftID uint64) error {
 	i, ok := s.InstanceByUUID(uuid)
 	switch {
 	case !ok:
 		return noSuchUUID(uuid)
-	case isExpelled(i):
+	case i.Current.Name == lifecycle.Expelled:
 		return errcode.New(errcode.InstanceExpelled, i.Name)
 	case i.RaftID != raftID:
 		return errcode.Newf(errcode.JoinFilesLost, "Instance %s was replaced: raft id %d is no longer its own", i.Name, raftID)
