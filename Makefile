@@ -1,4 +1,4 @@
-# make demo   builds, starts a cluster of three instances in ./lycosa-demo and stays in the foreground
+# make demo   builds, starts one instance in ./lycosa-demo and stays in the foreground
 # make test   installs what the tests need, then runs every check
 # make help   lists the rest
 
@@ -21,7 +21,7 @@ help: ## list the targets
 build: ## build the static binary bin/lycosa
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lycosa ./cmd/lycosa
 
-demo: build ## build and run a cluster of three instances in ./lycosa-demo
+demo: build ## build and run one instance in ./lycosa-demo
 	exec bin/lycosa demo
 
 test: deps lint unit sim planted fuzz blackbox ## every check
@@ -37,8 +37,9 @@ lint: ## formatting, vet, staticcheck
 unit: ## unit tests with the race detector, and the rules of the house
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
 
-sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups, $(DISCOVERYSEEDS) of discovery
+sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups and of whole clusters, $(DISCOVERYSEEDS) of discovery
 	./tools/simulate ./internal/sim TestSeeds $(SIMSEEDS)
+	./tools/simulate ./internal/sim TestCluster $(SIMSEEDS)
 	./tools/simulate ./internal/discovery TestOneLeader $(DISCOVERYSEEDS)
 
 planted: ## three planted bugs, others each day, that the tests have to find
