@@ -208,7 +208,9 @@ const bufferBytesMax = 4 << 20
 func (p *peer) encode(b batch) ([]byte, error) {
 	m := wire.Interact{Header: p.t.opts.Header(), Messages: make([]wire.GroupMessage, 0, len(b.items))}
 	if now := time.Now(); b.tell || now.Sub(p.told) >= p.t.opts.ReportInterval {
-		m.Report, p.told = p.t.opts.Report(p.address), now
+		if m.Report = p.t.opts.Report(p.address); m.Report != nil {
+			p.told = now
+		}
 	}
 	if cap(p.encoded) > bufferBytesMax {
 		p.encoded, p.call = nil, nil

@@ -25,8 +25,8 @@ type Options struct {
 	Caller Caller
 	// Header makes the header of a call.
 	Header func() wire.Header
-	// Report makes what the instance at an address is told about this one, nil for nothing. It is asked at most every
-	// ReportInterval (200 ms), and when Tell wants it.
+	// Report makes what the instance at an address is told about this one, nil for nothing. After something was told it
+	// is not asked for ReportInterval (200 ms), unless Tell wants it.
 	Report         func(address string) *wire.Report
 	ReportInterval time.Duration
 	// Unreachable tells that messages to a replica may be lost: no room, no connection, or no answer.

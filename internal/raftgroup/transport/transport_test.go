@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -363,8 +364,9 @@ func TestTimeout(t *testing.T) {
 func TestReports(t *testing.T) {
 	c := newCaller(t)
 	var n uint64
-	tr, _ := transport(t, Options{Caller: c, ReportInterval: time.Hour, Report: func(address string) *wire.Report {
-		if address != there {
+	var leads atomic.Bool
+	tr, _ := transport(t, Options{Caller: c, Calls: 100, ReportInterval: time.Hour, Report: func(address string) *wire.Report {
+		if !leads.Load() {
 			return nil
 		}
 		n++
@@ -380,6 +382,8 @@ func TestReports(t *testing.T) {
 			t.Errorf("%s has report %+v, want %d", what, r, want)
 		}
 	}
+	applied("call to one that is told nothing", send(), 0)
+	leads.Store(true)
 	first, second := send(), send()
 	applied("first call", first, 1)
 	applied("second call", second, 0)
@@ -395,7 +399,7 @@ func TestReports(t *testing.T) {
 	}
 	applied("call after a lost one", send(), 3)
 	tr.Send("elsewhere:1", wire.GroupData, message(t, pb.MsgHeartbeat, 1, 9, 0))
-	applied("call to another instance", c.next(), 0)
+	applied("call to another instance", c.next(), 4)
 }
 
 // TestIdle: an instance without messages is forgotten, one with a call under way is not.
