@@ -37,8 +37,11 @@ const caughtUpMax = 1000
 // caughtUp reports whether a member has nearly all that is committed. One that never answered has not.
 func (v GroupView) caughtUp(id uint64) bool {
 	match := v.Progress[id]
-	return match > 0 && match+caughtUpMax >= v.Committed
+	return match > 0 && caughtUp(match, v.Committed)
 }
+
+// caughtUp reports whether so much of a total is nearly all, however large both are.
+func caughtUp(have, total uint64) bool { return have >= total || total-have <= caughtUpMax }
 
 // live reports whether a member answers its leader.
 func (v GroupView) live(id, leader uint64) bool { return id == leader || v.Active[id] }

@@ -11,21 +11,20 @@ import (
 // autoOfflineDefault stands in for a catalog without the parameter.
 const autoOfflineDefault = 5 * time.Second
 
+// autoOffline is the silence after which an instance counts as gone.
+func (in Input) autoOffline() time.Duration {
+	return in.Catalog.Timeout(catalog.ConfAutoOfflineTimeout, autoOfflineDefault)
+}
+
 // planTarget is the sentinel: an instance that should be Online and has been silent for auto_offline_timeout is marked
-// Offline. Only the leader's own evidence counts, from the time since it leads; of itself it is never silent.
+// Offline. Only the leader's own evidence counts, from the time since it leads; an instance that is missing in it is not judged.
 func planTarget(s subject, r *Report) (*Step, string) {
 	last := s.obs.LastHeard
 	if s.row.Target.Name != lifecycle.Online || s.row.Current.Name == lifecycle.Expelled ||
-		s.heard && last.IsZero() {
+		last.IsZero() {
 		return nil, ""
 	}
-	if last.Before(s.in.LeadingSince) {
-		last = s.in.LeadingSince
-	}
-	if last.IsZero() {
-		return nil, "" // never heard of
-	}
-	timeout := s.in.Catalog.Timeout(catalog.ConfAutoOfflineTimeout, autoOfflineDefault)
+	timeout := s.in.autoOffline()
 	due := last.Add(timeout)
 	if s.in.Now.Before(due) {
 		r.recheck(due)

@@ -29,8 +29,6 @@ type Input struct {
 	Leader string
 	// Catalog is the newest committed view.
 	Catalog *catalog.State
-	// LeadingSince is when it began to lead: nobody is silent for longer. Zero: one that was never heard of is not judged.
-	LeadingSince time.Time
 	// Instances holds what is known of the instances, by name. One that is missing has not been heard of.
 	Instances map[string]Observed
 	// CatalogGroup is the catalog's raft group as this instance, its leader, sees it.
@@ -49,7 +47,8 @@ type Observed struct {
 	Applied uint64
 	// State is its lifecycle state.
 	State lifecycle.State
-	// LastHeard is when it last answered; zero: it is this instance itself, which is never silent.
+	// LastHeard is when it last answered, not before the leader began to lead; zero: it is this instance itself, which is
+	// never silent.
 	LastHeard time.Time
 	// Data is its part in the data group of its replicaset.
 	Data DataProgress
@@ -83,6 +82,9 @@ type Row struct {
 	Since time.Time
 	// Kind is the name of the step that wrote the line.
 	Kind string
+
+	// applied and incarnation belong to raft_synced: the index to apply for the target of that incarnation.
+	applied, incarnation uint64
 }
 
 // Report tells what the plan does and what it waits for.
@@ -118,7 +120,7 @@ func planners() []planner {
 		{"mark_target", planTarget},
 		{"downgrade", planDowngrade},
 		{"expel", planExpel},
-		{"raft_synced", planRaftSynced},
+		{kindRaftSynced, planRaftSynced},
 		{"replicated", planReplicated},
 		{"sharding_initialized", planSharding},
 		{"online", planOnline},
@@ -128,8 +130,9 @@ func planners() []planner {
 // subjectCatalog is the subject of the steps on the catalog's group.
 const subjectCatalog = "catalog"
 
-// The kinds of steps on groups and replicasets.
+// The kinds of steps that are named more than once.
 const (
+	kindRaftSynced      = "raft_synced"
 	kindCatalogLeader   = "catalog_leader"
 	kindCatalogMembers  = "catalog_members"
 	kindLeadership      = "leadership"
@@ -167,6 +170,7 @@ func Plan(in Input) ([]Step, Report) {
 		r.wait(in, Row{Subject: "governor", Kind: text, Text: text})
 		return nil, r
 	}
+	in.DataGroups = heardGroups(in)
 	var steps []Step
 	add := func(scope, kind, subject string, step *Step) {
 		step.Key, step.Kind, step.Subject = scope+"/"+subject, kind, subject
@@ -194,6 +198,19 @@ func Plan(in Input) ([]Step, Report) {
 	return steps, r
 }
 
+// heardGroups are the data groups of which the leader has been heard of lately. What a silent one said is over.
+func heardGroups(in Input) map[string]GroupView {
+	timeout := in.autoOffline()
+	out := make(map[string]GroupView, len(in.DataGroups))
+	for name, view := range in.DataGroups {
+		heard := in.Instances[view.Leader].LastHeard
+		if heard.IsZero() || in.Now.Sub(heard) < timeout {
+			out[name] = view
+		}
+	}
+	return out
+}
+
 // planInstance asks the steps of instances in turn, up to the first that has something to do or to wait for.
 func planInstance(in Input, row catalog.Instance, r *Report) (kind string, step *Step) {
 	s := subject{in: in, row: row}
@@ -201,7 +218,11 @@ func planInstance(in Input, row catalog.Instance, r *Report) (kind string, step 
 	for _, p := range planners() {
 		step, wait := p.plan(s, r)
 		if wait != "" {
-			r.wait(in, Row{Subject: row.Name, Kind: p.kind, Text: row.Name + ": " + wait})
+			line := Row{Subject: row.Name, Kind: p.kind, Text: row.Name + ": " + wait}
+			if p.kind == kindRaftSynced {
+				line.applied, line.incarnation = s.requestIndex(), row.Target.Incarnation
+			}
+			r.wait(in, line)
 		}
 		if step != nil || wait != "" {
 			return p.kind, step

@@ -119,10 +119,6 @@ func (w *world) command(args []string) string {
 		return w.result(w.replace(catalog.TableInstance, row.Row()))
 	case "group":
 		return w.group(args[1], args[2:])
-	case "leads":
-		second, err := strconv.Atoi(args[1])
-		w.in.LeadingSince = time.Unix(int64(second), 0).UTC()
-		return w.result(err)
 	case "autoreturn":
 		w.in.Autoreturn = true
 		return ""

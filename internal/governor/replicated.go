@@ -14,22 +14,29 @@ func planReplicated(s subject, _ *Report) (*Step, string) {
 	if !s.stands(lifecycle.RaftSynced) {
 		return nil, ""
 	}
-	name, data := s.row.ReplicasetName, s.obs.Data
+	name, data, id := s.row.ReplicasetName, s.obs.Data, s.row.DataRaftID
 	view := s.in.DataGroups[name]
+	if !caughtUp(data.RowsApplied, data.RowsTotal) {
+		return nil, catchingUp(name, data.RowsApplied, data.RowsTotal)
+	}
 	switch {
 	case !view.Known || view.Leader == "":
 		return nil, "waiting for a leader of replicaset " + name
-	case !view.member(s.row.DataRaftID):
+	case !view.member(id):
 		return nil, "waiting to become a member of the group of replicaset " + name
-	case data.RowsApplied+caughtUpMax < data.RowsTotal:
-		return nil, fmt.Sprintf("waiting to catch up replicaset %s: %s of %s rows", name, grouped(data.RowsApplied),
-			grouped(data.RowsTotal))
-	case !slices.Contains(view.Voters, s.row.DataRaftID):
+	case view.Leader != s.row.Name && !view.caughtUp(id):
+		return nil, catchingUp(name, view.Progress[id], view.Committed)
+	case !slices.Contains(view.Voters, id):
 		return nil, "waiting for a vote in the group of replicaset " + name
 	case !boxConfigured(s.obs.State):
 		return nil, fmt.Sprintf("waiting for state BoxConfigured, now %s", s.obs.State)
 	}
 	return s.setGrade(lifecycle.Replicated, catalog.Eq(catalog.TableReplicaset, catalog.Key(name))), ""
+}
+
+// catchingUp counts what an instance has of its replicaset.
+func catchingUp(replicaset string, have, total uint64) string {
+	return fmt.Sprintf("waiting to catch up replicaset %s: %s of %s rows", replicaset, grouped(have), grouped(total))
 }
 
 // boxConfigured reports whether a state is BoxConfigured or later.
