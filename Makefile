@@ -10,6 +10,7 @@ LDFLAGS := -s -w -X github.com/lycosadb/lycosa/internal/cli.version=$(VERSION)
 FUZZTIME ?= 20000x
 SIMSEEDS ?= 500
 DISCOVERYSEEDS ?= 2000
+GOVERNORSEEDS ?= 300
 SOAKSEEDS ?= 100000
 SOAKFUZZ ?= 5m
 
@@ -37,16 +38,17 @@ lint: ## formatting, vet, staticcheck
 unit: ## unit tests with the race detector, and the rules of the house
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
 
-sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups and of whole clusters, $(DISCOVERYSEEDS) of discovery
+sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups and of whole clusters, $(DISCOVERYSEEDS) of discovery, $(GOVERNORSEEDS) of the governor
 	./tools/simulate ./internal/sim TestSeeds $(SIMSEEDS)
 	./tools/simulate ./internal/sim TestCluster $(SIMSEEDS)
 	./tools/simulate ./internal/discovery TestOneLeader $(DISCOVERYSEEDS)
+	./tools/simulate ./internal/governor TestModel $(GOVERNORSEEDS)
 
 planted: ## three planted bugs, others each day, that the tests have to find
 	$(GO) run ./test/planted -rotate 3
 
 soak: build ## an hour or more: $(SOAKSEEDS) simulated seeds, all planted bugs, 1,000 kills, fuzzing for $(SOAKFUZZ) a target
-	$(MAKE) sim SIMSEEDS=$(SOAKSEEDS) DISCOVERYSEEDS=$(SOAKSEEDS)
+	$(MAKE) sim SIMSEEDS=$(SOAKSEEDS) DISCOVERYSEEDS=$(SOAKSEEDS) GOVERNORSEEDS=$$(($(SOAKSEEDS) / 10))
 	$(GO) run ./test/planted
 	$(GO) test -count=1 -timeout 0 ./test -run TestKillsAtRandom -crash-kills 1000
 	./tools/fuzz-all $(SOAKFUZZ)

@@ -38,7 +38,7 @@ const (
 func TestModel(t *testing.T) {
 	seeds := *seedsFlag
 	if seeds == 0 {
-		seeds = 40
+		seeds = 15
 	}
 	for seed := *seedFlag; seed < *seedFlag+seeds; seed++ {
 		if err := runModel(seed, *traceFlag); err != nil {
