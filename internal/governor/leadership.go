@@ -48,7 +48,7 @@ func (v GroupView) canLead(row catalog.Instance, id uint64) bool {
 
 // planLeadership keeps current_master_name at the leader of the replicaset's group, and moves the lead: away from an instance
 // that is not to be Online, and to the one that target_master_name asks for. After a failover the new leader is the target
-// too, unless Autoreturn is set: then the lead goes back when the target is Online again.
+// too, unless governor_autoreturn is set: then the lead goes back when the target is Online again.
 func planLeadership(in Input, rs catalog.Replicaset, r *Report) *Step {
 	view := in.DataGroups[rs.Name]
 	leader, ok := in.Catalog.Instance(view.Leader)
@@ -77,7 +77,7 @@ func planLeadership(in Input, rs catalog.Replicaset, r *Report) *Step {
 	target, ok := in.Catalog.Instance(rs.TargetMaster)
 	there := ok && target.ReplicasetName == rs.Name && staying(target)
 	switch {
-	case !there, target.Target.Name != lifecycle.Online && !in.Autoreturn:
+	case !there, target.Target.Name != lifecycle.Online && !in.autoreturn():
 		return recordTarget(in, rs, leader.Name)
 	case view.canLead(target, target.DataRaftID):
 		return handOver(rs, view, target.Name, target.DataRaftID, leader.Name)
@@ -85,6 +85,8 @@ func planLeadership(in Input, rs catalog.Replicaset, r *Report) *Step {
 	wait(target.Name + " is to lead; waiting until it is Online, a voter, and caught up")
 	return nil
 }
+
+func (in Input) autoreturn() bool { return in.Catalog.Flag(catalog.ConfGovernorAutoreturn) }
 
 func dataID(row catalog.Instance) uint64 { return row.DataRaftID }
 
@@ -98,7 +100,7 @@ func handOver(rs catalog.Replicaset, view GroupView, to string, id uint64, from 
 // recordLeader writes who leads. If the replicaset was led by whom it should be, the change was a failover and no promotion.
 func recordLeader(in Input, rs catalog.Replicaset, leader string) *Step {
 	before := rs.CurrentMaster
-	if rs.TargetMaster == "" || rs.TargetMaster == before && !in.Autoreturn {
+	if rs.TargetMaster == "" || rs.TargetMaster == before && !in.autoreturn() {
 		rs.TargetMaster = leader
 	}
 	if before != leader {

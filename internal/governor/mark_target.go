@@ -8,12 +8,9 @@ import (
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 )
 
-// autoOfflineDefault stands in for a catalog without the parameter.
-const autoOfflineDefault = 5 * time.Second
-
 // autoOffline is the silence after which an instance counts as gone.
 func (in Input) autoOffline() time.Duration {
-	return in.Catalog.Timeout(catalog.ConfAutoOfflineTimeout, autoOfflineDefault)
+	return in.Catalog.Seconds(catalog.ConfAutoOfflineTimeout)
 }
 
 // planTarget is the sentinel: an instance that should be Online and has been silent for auto_offline_timeout is marked

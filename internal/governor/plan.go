@@ -35,8 +35,6 @@ type Input struct {
 	CatalogGroup GroupView
 	// DataGroups holds the raft groups of the replicasets, by name of the replicaset.
 	DataGroups map[string]GroupView
-	// Autoreturn: a replicaset that was led by its target_master_name before a failover goes back to it.
-	Autoreturn bool
 	// Previous is the last report: rows that say the same keep their time.
 	Previous Report
 }
@@ -72,6 +70,8 @@ type Step struct {
 	Guard   catalog.Predicate
 	// Action, if not nil, is carried out instead of recording Op.
 	Action Action
+	// Timeout is how long it may take, before all is planned anew.
+	Timeout time.Duration
 }
 
 // Row is one line of a report.
@@ -174,6 +174,10 @@ func Plan(in Input) ([]Step, Report) {
 	var steps []Step
 	add := func(scope, kind, subject string, step *Step) {
 		step.Key, step.Kind, step.Subject = scope+"/"+subject, kind, subject
+		step.Timeout = in.Catalog.Seconds(catalog.ConfGovernorRaftTimeout)
+		if step.Action != nil {
+			step.Timeout = in.Catalog.Seconds(catalog.ConfGovernorRPCTimeout)
+		}
 		steps = append(steps, *step)
 		r.Steps = append(r.Steps, since(in, in.Previous.Steps, Row{Subject: subject, Kind: kind, Text: step.Text}))
 	}

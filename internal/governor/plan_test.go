@@ -14,6 +14,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
+	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
 
@@ -120,8 +121,11 @@ func (w *world) command(args []string) string {
 	case "group":
 		return w.group(args[1], args[2:])
 	case "autoreturn":
-		w.in.Autoreturn = true
-		return ""
+		op, _, err := catalog.SetParam(w.in.Catalog, catalog.ConfGovernorAutoreturn, msgpack.AppendBool(nil, true))
+		if err == nil {
+			err = w.execute(op)
+		}
+		return w.result(err)
 	case "target":
 		g, err := lifecycle.ParseGradeName(args[2])
 		if err != nil {

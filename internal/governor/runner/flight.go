@@ -122,7 +122,7 @@ var errNoAct = errors.New("this instance cannot change raft groups")
 // carryOut records a step or has its action carried out. One that is refused because the world has changed is planned again
 // from the new one.
 func (r *Runner) carryOut(ctx context.Context, step governor.Step) error {
-	ctx, cancel := context.WithTimeout(ctx, r.opts.StepTimeout)
+	ctx, cancel := context.WithTimeout(ctx, step.Timeout)
 	defer cancel()
 	log := r.opts.Logger.With("step", step.Kind, "subject", step.Subject)
 	var err error

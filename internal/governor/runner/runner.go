@@ -24,17 +24,14 @@ type Options struct {
 	Act func(ctx context.Context, step governor.Step) error
 	// Wakes are channels whose tokens mean "read again", such as catalog/runner.Machine.Subscribe returns. At most two.
 	Wakes []<-chan struct{}
-	// StepTimeout bounds a step, 3 s unless given.
-	StepTimeout time.Duration
 	// Retry is the pause of a subject after an error, 250 ms unless given. It doubles up to RetryMax, 5 s unless given.
 	Retry, RetryMax time.Duration
 	Logger          *slog.Logger
 }
 
 const (
-	stepTimeoutDefault = 3 * time.Second
-	retryDefault       = 250 * time.Millisecond
-	retryMaxDefault    = 5 * time.Second
+	retryDefault    = 250 * time.Millisecond
+	retryMaxDefault = 5 * time.Second
 	// conflictPause is the first pause after the catalog has refused a step since it has changed: reading it again is all
 	// that is needed.
 	conflictPause = 10 * time.Millisecond
@@ -53,9 +50,6 @@ type Runner struct {
 
 // New makes a runner; Run runs it.
 func New(opts Options) *Runner {
-	if opts.StepTimeout <= 0 {
-		opts.StepTimeout = stepTimeoutDefault
-	}
 	if opts.Retry <= 0 {
 		opts.Retry = retryDefault
 	}

@@ -282,7 +282,7 @@ func TestASlowSubjectDelaysNobody(t *testing.T) {
 			r.Notify()
 			synctest.Wait()
 		}
-		time.Sleep(stepTimeoutDefault + retryDefault)
+		time.Sleep(3*time.Second + retryDefault) // its time, and the pause
 		synctest.Wait()
 		check(map[string]int{"catalog": 1, "r1": 1, "r2": 2, "r3": 1})
 		if got := r.Report().LastError; got != "replicaset r2: remove raft id 77: context deadline exceeded" {
