@@ -16,7 +16,22 @@ import (
 const mixedSpace = 602
 
 // oracle is the spaces of [id, tag, u] in the simplest form; it executes what a transaction did, one after another.
-type oracle map[uint32]map[uint64]row
+type oracle struct {
+	spaces map[uint32]map[uint64]row
+	// plain is an engine without transactions, which reads for the oracle; held are the rows in it.
+	plain *scripted
+	held  map[uint32]map[uint64]row
+}
+
+func newOracle(t *testing.T) *oracle {
+	o := &oracle{
+		spaces: map[uint32]map[uint64]row{treeSpace: {}, hashSpace: {}, mixedSpace: {}},
+		held:   map[uint32]map[uint64]row{treeSpace: {}, hashSpace: {}, mixedSpace: {}},
+		plain:  &scripted{t: t, e: newTestEngine(t, Options{}), version: 1},
+	}
+	makeTxSpaces(t, o.plain)
+	return o
+}
 
 // txOp is one step of a transaction, as data, so that it can be run on a Tx and on the oracle.
 type txOp struct {
@@ -95,9 +110,9 @@ func outcome(tup []byte, err error) string {
 	return fmt.Sprintf("%x", tup)
 }
 
-// run executes the step alone. Reads are judged by a plain engine that holds the rows of the oracle.
-func (o oracle) run(t *testing.T, op txOp) string {
-	rows := o[op.space]
+// run executes the step alone. Reads are judged by the plain engine.
+func (o *oracle) run(t *testing.T, op txOp) string {
+	rows := o.spaces[op.space]
 	m := model{space: op.space, unique: op.space != hashSpace, rows: rows}
 	old, exists := rows[op.row.id]
 	switch op.kind {
@@ -134,19 +149,31 @@ func (o oracle) run(t *testing.T, op txOp) string {
 	return o.read(t, op)
 }
 
-// read asks an engine that holds the rows of the oracle and has never had others.
-func (o oracle) read(t *testing.T, op txOp) string {
-	e := newTestEngine(t, Options{})
-	s := &scripted{t: t, e: e, version: 1}
-	makeTxSpaces(t, s)
-	e.Begin(s.version + 1)
-	for _, r := range o[op.space] {
-		if _, err := e.Execute(&Statement{Kind: Insert, SpaceID: op.space, Tuple: r.encode()}); err != nil {
+// read makes the plain engine hold the rows of the oracle, and asks it.
+func (o *oracle) read(t *testing.T, op txOp) string {
+	e, rows, held := o.plain.e, o.spaces[op.space], o.held[op.space]
+	run := func(s *Statement) {
+		if _, err := e.Execute(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	e.Seal()
-	e.Publish(s.version + 1)
+	e.Begin(o.plain.version + 1)
+	for id, r := range held {
+		if rows[id] != r {
+			run(&Statement{Kind: Delete, SpaceID: op.space, Key: key(id)})
+			delete(held, id)
+		}
+	}
+	for id, r := range rows {
+		if _, ok := held[id]; !ok {
+			run(&Statement{Kind: Insert, SpaceID: op.space, Tuple: r.encode()})
+			held[id] = r
+		}
+	}
+	if e.Seal() != nil {
+		o.plain.version++
+		e.Publish(o.plain.version)
+	}
 	r := e.NewReader()
 	defer r.Close()
 	out, _, err := r.Select(op.query(), nil)
@@ -178,7 +205,7 @@ type serialRun struct {
 	t                  *testing.T
 	e                  *Engine
 	version            uint64
-	serial             oracle
+	serial             *oracle
 	open               []*openTx
 	commits, conflicts int
 }
@@ -235,7 +262,7 @@ func (s *serialRun) run(rnd *rand.Rand, spaces []uint32) {
 	r := s.e.NewReader()
 	defer r.Close()
 	for _, space := range spaces {
-		m := &model{space: space, rows: s.serial[space]}
+		m := &model{space: space, rows: s.serial.spaces[space]}
 		if err := m.compare(r); err != nil {
 			s.t.Fatal(err)
 		}
@@ -255,7 +282,7 @@ func TestTransactionsAreSerializable(t *testing.T) {
 					e := newTestEngine(t, Options{})
 					s := &scripted{t: t, e: e, version: 1}
 					makeTxSpaces(t, s)
-					run := serialRun{t: t, e: e, version: s.version, serial: oracle{treeSpace: {}, hashSpace: {}, mixedSpace: {}}}
+					run := serialRun{t: t, e: e, version: s.version, serial: newOracle(t)}
 					run.run(rand.New(rand.NewPCG(seed, 7)), spaces)
 					commits, conflicts = commits+run.commits, conflicts+run.conflicts
 				})
