@@ -126,7 +126,8 @@ func (i *Instance) prepare() (datadir.Verdict, error) {
 	i.identity.Store(verdict.Identity)
 	i.seeking, i.entry = verdict.Begin == datadir.BeginDiscover, verdict.Entrypoint
 	i.peerProcs, i.operators = i.peerProcedures(), i.operatorProcedures()
-	i.pool = rpc.New(rpc.Options{User: serviceUser, Password: func() []byte { return i.child.Cookie().Reveal() }, Logger: i.log})
+	i.pool = rpc.New(rpc.Options{User: serviceUser, Password: func() []byte { return i.child.Cookie().Reveal() }, Logger: i.log,
+		OnLost: i.connectionLost})
 	i.life = newLife(i.clock, lifecycle.Options{
 		Stage: verdict.Begin.Stage(), PID: os.Getpid(), History: i.child.History(),
 	}, i.log)

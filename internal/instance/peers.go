@@ -133,6 +133,28 @@ func (i *Instance) sender(c *core, group uint8) func(raftgroup.Message) {
 	}
 }
 
+// connectionLost tells the groups that an instance at an address may be gone, if it leads them.
+func (i *Instance) connectionLost(address string) {
+	c := i.core.Load()
+	if c == nil {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), askedTimeout)
+		defer cancel()
+		for group, loop := range map[uint8]func(context.Context, func(*raftgroup.Group) error) error{
+			wire.GroupCatalog: c.catalogLoop.Call, wire.GroupData: c.dataLoop.Call,
+		} {
+			_ = loop(ctx, func(g *raftgroup.Group) error { // a loop that has ended needs no leader
+				if leader := g.Status().LeaderID; c.book.of(group, leader) == address {
+					g.LeaderGone(leader)
+				}
+				return nil
+			})
+		}
+	}()
+}
+
 // hello tells an instance who this one is and where it is reached, and learns the same of it.
 func (i *Instance) hello(ctx context.Context, c *core, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)

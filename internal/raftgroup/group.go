@@ -49,7 +49,10 @@ type Group struct {
 	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
 	// counts the ticks since a leader was heard.
 	now, silent, promised time.Duration
-	quiet                 int
+	// gone is the leader whose process has probably ended, told at goneFrom; 0: none. heardAt is when a leader was last heard.
+	gone              uint64
+	goneFrom, heardAt time.Duration
+	quiet             int
 
 	// noted is the index of the last change of membership that is committed for certain, after any loss of power, too.
 	noted     uint64
@@ -233,6 +236,7 @@ func (g *Group) Tick(now time.Duration) {
 		g.handOver()
 		g.announceAgain()
 	}
+	g.followGone()
 }
 
 // Campaign starts an election at once.

@@ -121,6 +121,7 @@ func (g *Group) acknowledged(m *pb.Message) error {
 // heard makes the promise of a follower.
 func (g *Group) heard() {
 	g.promised = max(g.promised, g.now+g.cfg.ElectionTimeout)
+	g.heardAt = g.now
 	g.quiet = 0
 }
 
@@ -144,6 +145,48 @@ func (g *Group) mayTick() bool {
 		return true
 	}
 	return false
+}
+
+// goneStagger is the time between the elections that two voters begin whose leader is gone: the first one is to win before the
+// second one begins.
+const goneStagger = 150 * time.Millisecond
+
+// LeaderGone tells that the leader's process has probably ended, since its connections were closed. Nothing that was promised to it
+// is broken by that: but when the promise ends this voter campaigns at once, in the order of ids, instead of after a random time.
+// Whoever still hears the leader gives no vote.
+func (g *Group) LeaderGone(id uint64) {
+	if id != 0 && id == g.leader && g.role == RoleFollower {
+		g.gone, g.goneFrom = id, g.now
+	}
+}
+
+// followGone ends the wait for a leader that is gone, once what was promised to it has ended: it is forgotten, so that others get
+// votes, and this voter campaigns in its turn.
+func (g *Group) followGone() {
+	if g.gone == 0 {
+		return
+	}
+	_, voter := g.voters.IDs()[g.cfg.ID]
+	if !voter || g.role != RoleFollower || g.leader != g.gone && g.leader != 0 || g.heardAt > g.goneFrom+g.cfg.tick {
+		g.gone = 0 // there is another one, or it lives: what had come before its end may be taken a little later
+		return
+	}
+	due := max(g.promised, g.silent)
+	if g.now < due {
+		return
+	}
+	if g.leader != 0 {
+		_ = g.rn.ForgetLeader() // fails for nobody who has a leader
+	}
+	for id := range g.voters.IDs() {
+		if id < g.cfg.ID && id != g.gone {
+			due += goneStagger
+		}
+	}
+	if g.now >= due {
+		g.gone = 0
+		_ = g.rn.Campaign() // a refusal is the library's log line; the next election timeout tries again
+	}
 }
 
 // ReadIndex begins a linearizable read that asks a quorum: Ready gives a ReadState with the returned number, once the index

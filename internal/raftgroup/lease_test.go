@@ -386,3 +386,49 @@ func TestRemovedVoterTells(t *testing.T) {
 	}
 	lead(t, left)
 }
+
+// A voter whose leader is gone campaigns when its promise ends, not before, and in its turn; one that hears the leader does not.
+func TestLeaderGone(t *testing.T) {
+	follower := func(id uint64) *raftgroup.Group {
+		g := newGroup(t, raftgroup.Config{ID: id, Position: trio})
+		settleGroup(g)
+		if err := g.Step(10*time.Second, message(t, &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(uint64(1)), To: new(id), Term: new(uint64(2))})); err != nil {
+			t.Fatal(err)
+		}
+		settleGroup(g)
+		g.LeaderGone(3) // does not lead
+		g.LeaderGone(1)
+		return g
+	}
+	campaigns := func(g *raftgroup.Group, at time.Duration) bool {
+		g.Tick(at)
+		_, _, sent := settleSending(g)
+		for _, m := range sent {
+			if m.Kind() == "MsgPreVote" {
+				return true
+			}
+		}
+		return false
+	}
+	second, third := follower(2), follower(3)
+	if campaigns(second, 10900*time.Millisecond) || campaigns(third, 10900*time.Millisecond) {
+		t.Fatal("the promise to the leader was broken")
+	}
+	if !campaigns(second, 11*time.Second) || campaigns(third, 11*time.Second) {
+		t.Fatal("the first voter campaigns when its promise ends, the second one waits for its turn")
+	}
+	if third.Status().LeaderID != 0 {
+		t.Fatal("the leader is not forgotten: the first voter would get no vote")
+	}
+	if !campaigns(third, 11200*time.Millisecond) {
+		t.Fatal("the second voter does not take its turn")
+	}
+	alive := follower(2)
+	if err := alive.Step(10500*time.Millisecond, message(t, &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(2))})); err != nil {
+		t.Fatal(err)
+	}
+	settleGroup(alive)
+	if campaigns(alive, 11400*time.Millisecond) || alive.Status().LeaderID != 1 {
+		t.Fatal("campaigns although the leader lives")
+	}
+}

@@ -309,6 +309,11 @@ func (p *Pool) watch(address string, c *conn) {
 		case <-p.ctx.Done():
 			c.Close()
 			return
+		case <-c.Ended():
+			if c.answers.Load() > 0 && p.ctx.Err() == nil {
+				p.opts.OnLost(address)
+			}
+			return
 		case <-tick.C:
 		}
 		started, came, waiting := c.calls.Load(), c.answers.Load(), c.waiting.Load()

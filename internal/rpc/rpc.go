@@ -22,6 +22,8 @@ type Options struct {
 	Logger   *slog.Logger
 	// Dial opens a connection; by default TCP. Its errors count as not sent.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// OnLost is told that the other side has ended a connection that was in use: its process may be gone. It must not block.
+	OnLost func(address string)
 	// DialTimeout bounds opening a connection and logging in (2 s).
 	DialTimeout time.Duration
 	// RetryMin and RetryMax bound the pause after a connection that failed (50 ms, 1 s): it doubles with every fourth
@@ -53,6 +55,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Dial == nil {
 		o.Dial = dialTCP
+	}
+	if o.OnLost == nil {
+		o.OnLost = func(string) {}
 	}
 	for _, d := range []struct {
 		value *time.Duration

@@ -158,6 +158,9 @@ func (c *Client) Err() error {
 	return c.failed
 }
 
+// Ended is closed when the connection cannot be used any more.
+func (c *Client) Ended() <-chan struct{} { return c.ended }
+
 // Future is a request on its way.
 type Future struct {
 	c    *Client
