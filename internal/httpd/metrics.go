@@ -30,6 +30,12 @@ type Sample struct {
 	Cut     []CutSample
 	// InFlight is the number of requests taken and not answered; QueuedBytes the size of answers that wait to be written.
 	InFlight, QueuedBytes uint64
+
+	Identity IdentitySample
+	// Governor and Peers are nil where there is none yet.
+	Governor *GovernorSample
+	RPC      []RPCSample
+	Peers    *PeersSample
 }
 
 // CutSample counts the connections that were ended for one reason since the process started.
@@ -46,6 +52,13 @@ type GroupSample struct {
 	Name                     string
 	Term, Committed, Applied uint64
 	IsLeader                 bool
+	// Role is leader, follower, candidate or learner.
+	Role      string
+	HasLeader bool
+	LastIndex uint64
+	// Voters and Learners count the members of the group.
+	Voters, Learners int
+	Commit, Apply    LatencySample
 }
 
 // RequestSample counts the requests of one type since the process started.
@@ -73,6 +86,7 @@ func NewRegistry(version string) *prometheus.Registry {
 type Metrics struct {
 	source MetricsSource
 	descs  descs
+	more   clusterDescs
 
 	counters     []prometheus.Collector
 	stateChanges map[lifecycle.State]prometheus.Counter
@@ -118,6 +132,7 @@ func NewMetrics(r *prometheus.Registry, source MetricsSource) *Metrics {
 			"space", "index"),
 		buildTotal: desc("index_build_rows_expected", "Rows that the schema change under way has to look at.", "space", "index"),
 	}}
+	m.more = newClusterDescs(desc)
 	m.bindCounters()
 	r.MustRegister(append([]prometheus.Collector{m}, m.counters...)...)
 	return m
@@ -170,6 +185,9 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 		d.term, d.committed, d.applied, d.leader, d.requests, d.errors, d.refused, d.cut, d.inFlight, d.queued, d.buildRows, d.buildTotal} {
 		ch <- x
 	}
+	for _, x := range m.more.all() {
+		ch <- x
+	}
 }
 
 // Collect sends the metrics of one sample.
@@ -196,6 +214,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(d.used, float64(s.Memory.UsedBytes))
 	}
 	m.collectTraffic(ch, &s)
+	m.more.collect(ch, &s)
 	for _, g := range s.Groups {
 		gauge(d.term, float64(g.Term), g.Name)
 		gauge(d.committed, float64(g.Committed), g.Name)

@@ -216,9 +216,6 @@ func (i *Instance) Sample() httpd.Sample {
 	g := c.engine.Memory()
 	s.Memory = &httpd.MemorySample{QuotaBytes: g.QuotaBytes, UsedBytes: g.UsedBytes}
 	s.SchemaChanges = c.schemaChanges()
-	for _, gr := range c.groups() {
-		s.Groups = append(s.Groups, httpd.GroupSample{Name: gr.name, Term: gr.Term, Committed: gr.Committed, Applied: gr.Applied,
-			IsLeader: gr.LeaderID == gr.ID})
-	}
+	i.sampleCluster(c, &s)
 	return s
 }

@@ -23,6 +23,8 @@ type Pool struct {
 	// mu guards what follows.
 	mu    sync.Mutex
 	peers map[string]*peer
+	// counts by procedure, of which there are as many as wire has.
+	counts map[string]*counts
 }
 
 // peer is what the pool knows of an address.
@@ -49,7 +51,7 @@ type Wait = func(ctx context.Context) (answer []byte, err error)
 
 // New makes a pool. Close ends it.
 func New(o Options) *Pool {
-	p := &Pool{opts: o.withDefaults(), peers: make(map[string]*peer)}
+	p := &Pool{opts: o.withDefaults(), peers: make(map[string]*peer), counts: make(map[string]*counts)}
 	p.ctx, p.close = context.WithCancel(context.Background())
 	return p
 }
@@ -85,7 +87,9 @@ func (p *Pool) Call(ctx context.Context, address, procedure string, message []by
 // Start begins a call, waiting for no more than a connection and a turn; calls that one goroutine starts to one address
 // arrive in their order. Its errors are all of the kind not sent. The message is not kept.
 func (p *Pool) Start(ctx context.Context, address, procedure string, message []byte) (Wait, error) {
+	n, began := p.countsOf(procedure), time.Now()
 	fail := func(err error) (Wait, error) {
+		n.lost.Add(1)
 		return nil, &Error{Address: address, Procedure: procedure, Err: err}
 	}
 	c, err := p.connect(ctx, address)
@@ -107,14 +111,18 @@ func (p *Pool) Start(ctx context.Context, address, procedure string, message []b
 		r, err := f.Wait(ctx)
 		var lost *client.ConnError
 		if errors.As(err, &lost) {
+			n.lost.Add(1)
 			return nil, &Error{Address: address, Procedure: procedure, Sent: lost.Sent, Err: lost.Err}
 		}
 		if c.answers.Add(1) == 1 {
 			p.answered(address, c)
 		}
+		n.nanos.Add(int64(time.Since(began)))
 		if err != nil {
+			n.refused.Add(1)
 			return nil, err
 		}
+		n.answered.Add(1)
 		return wire.Answer(r.Data)
 	}, nil
 }

@@ -118,6 +118,20 @@ func TestCall(t *testing.T) {
 	if n := i.logins.Load(); n != 1 {
 		t.Errorf("%d logins for one connection", n)
 	}
+	if _, err := p.Call(ctx, "127.0.0.1:1", ".proc_echo", text("x")); !NotSent(err) {
+		t.Errorf("error %v", err)
+	}
+	for _, n := range p.Counts() {
+		waited := n.Waited
+		n.Waited = 0
+		want := Counts{Procedure: ".proc_echo", Answered: 1, Refused: 1, Lost: 1}
+		if n.Procedure == ".proc_other" {
+			want = Counts{Procedure: ".proc_other", Refused: 1}
+		}
+		if n != want || waited <= 0 {
+			t.Errorf("counted %+v in %s, want %+v", n, waited, want)
+		}
+	}
 }
 
 // TestOneConnection: calls of many goroutines to an address that nobody has called before share one connection.

@@ -135,9 +135,11 @@ func (r *Runner) carryOut(ctx context.Context, step governor.Step) error {
 		err = r.opts.Act(ctx, step)
 	}
 	if err != nil {
+		r.failed.Add(1)
 		log.Warn("governor: step failed", "text", step.Text, "error", err)
 		return err
 	}
+	r.done.Add(1)
 	log.Info("governor: " + step.Text)
 	return nil
 }

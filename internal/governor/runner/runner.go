@@ -46,6 +46,8 @@ type Runner struct {
 	opts   Options
 	wake   chan struct{}
 	report atomic.Pointer[governor.Report]
+	// done and failed count the steps that were carried out.
+	done, failed atomic.Uint64
 }
 
 // New makes a runner; Run runs it.
@@ -74,6 +76,9 @@ func (r *Runner) Notify() {
 
 // Report returns the last report.
 func (r *Runner) Report() governor.Report { return *r.report.Load() }
+
+// Steps returns how many steps were carried out since the start, and how many of them failed.
+func (r *Runner) Steps() (done, failed uint64) { return r.done.Load(), r.failed.Load() }
 
 // Run loops until the context ends and the steps under way have returned.
 func (r *Runner) Run(ctx context.Context) {

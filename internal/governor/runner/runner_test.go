@@ -177,6 +177,9 @@ func TestPausesAfterAnError(t *testing.T) {
 		if c.grade().Name != lifecycle.Online || r.Report().LastError != "" {
 			t.Fatalf("grade %s, report %+v", c.grade(), r.Report())
 		}
+		if done, failed := r.Steps(); done != 5 || failed != 2 {
+			t.Fatalf("%d steps done, %d failed", done, failed)
+		}
 		if took := time.Since(began); took != 3*retryDefault {
 			t.Fatalf("took %s", took)
 		}

@@ -15,6 +15,8 @@ import (
 type pendingEntry struct {
 	index, term uint64
 	bytes       int
+	// at is when it was run.
+	at time.Duration
 }
 
 // pending is the queue of such entries, oldest first.
@@ -271,10 +273,12 @@ func (l *Loop[R]) settle() {
 func (l *Loop[R]) apply(entries []raftgroup.Entry) {
 	g, m := l.cfg.Group, l.cfg.Machine
 	invariant.Check(!l.installing, "runner: entries are committed while a snapshot is installed")
+	began := l.cfg.Clock.Boot()
 	for i := range entries {
 		e := &entries[i]
 		if !l.pending.empty() && l.pending.first().index == e.Index {
 			if l.pending.first().term == e.Term {
+				l.latency.commit.observe(began - l.pending.first().at)
 				l.pending.pop()
 				m.Commit(e.Index)
 				continue
@@ -293,6 +297,7 @@ func (l *Loop[R]) apply(entries []raftgroup.Entry) {
 		}
 		m.Apply(e.Index, e.Term, e.Data)
 	}
+	l.latency.apply.observe(l.cfg.Clock.Boot() - began)
 	g.Applied()
 }
 
@@ -379,7 +384,7 @@ func (l *Loop[R]) propose(reqs []R) {
 		return
 	}
 	invariant.Check(at == index, "runner: entry %d got index %d", index, at)
-	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry)})
+	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry), at: l.cfg.Clock.Boot()})
 	l.keepLocal(index, term)
 }
 

@@ -161,6 +161,9 @@ type Loop[R any] struct {
 	progress  progress
 	reads     reads
 
+	// latency is written by the loop's goroutine and read by any.
+	latency struct{ commit, apply latency }
+
 	// the rest belongs to the loop's goroutine
 
 	disk *disk
