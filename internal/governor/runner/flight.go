@@ -91,9 +91,11 @@ func (f *flight) land(o outcome, now time.Time) {
 	f.inFlight--
 }
 
-// isConflict reports whether the catalog asks to be read again.
+// isConflict reports whether all that is needed is to look again: the catalog has changed, or a group has another leader, or
+// one that is about to begin.
 func isConflict(err error) bool {
-	return errcode.Is(err, errcode.CASConflictFound) || errcode.Is(err, errcode.RaftLogCompacted)
+	return errcode.Is(err, errcode.CASConflictFound) || errcode.Is(err, errcode.RaftLogCompacted) ||
+		errcode.Is(err, errcode.NotALeader)
 }
 
 // lastError is the newest error of a subject that still has the step to do, with what it was; empty if all is well.

@@ -32,8 +32,8 @@ type Options struct {
 const (
 	retryDefault    = 250 * time.Millisecond
 	retryMaxDefault = 5 * time.Second
-	// conflictPause is the first pause after the catalog has refused a step since it has changed: reading it again is all
-	// that is needed.
+	// conflictPause is the first pause after a step was refused since the world has changed: to look again is all that is
+	// needed.
 	conflictPause = 10 * time.Millisecond
 	// lookAgain is how long the loop of the leader sleeps at most while anything waits.
 	lookAgain = time.Second
