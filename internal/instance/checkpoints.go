@@ -44,7 +44,7 @@ func (i *Instance) checkpoint(c *core) (checkpoint.Result, error) {
 	}
 	defer c.checkpointing.Unlock()
 	started := i.clock.Boot()
-	res, index, err := i.writeSnapshot(c)
+	res, pos, err := i.writeSnapshot(c)
 	e := event.CheckpointDone{At: i.clock.Wall(), Path: res.Path, Rows: res.Rows, Duration: i.clock.Boot() - started}
 	if err != nil {
 		e.Failure = err.Error()
@@ -54,15 +54,21 @@ func (i *Instance) checkpoint(c *core) (checkpoint.Result, error) {
 	if !res.Existed {
 		i.sink.Emit(e)
 	}
-	c.snapshot.Store(index)
+	if err := c.dataLoop.Call(context.Background(), func(g *raftgroup.Group) error {
+		g.HaveSnapshot(pos)
+		c.snapshot.Store(max(pos.Index, c.snapshot.Load())) // one of another instance may have been installed meanwhile
+		return nil
+	}); err != nil {
+		return res, err
+	}
 	i.writeWatermarks(c)
 	return res, i.compactData(c)
 }
 
-func (i *Instance) writeSnapshot(c *core) (res checkpoint.Result, index uint64, err error) {
+func (i *Instance) writeSnapshot(c *core) (res checkpoint.Result, pos raftgroup.Position, err error) {
 	view, pos, err := c.dataView()
 	if err != nil {
-		return checkpoint.Result{}, 0, err
+		return checkpoint.Result{}, pos, err
 	}
 	defer view.Close()
 	at := checkpoint.Position{Index: pos.Index, Term: pos.Term, Voters: pos.Voters, Learners: pos.Learners,
@@ -73,7 +79,7 @@ func (i *Instance) writeSnapshot(c *core) (res checkpoint.Result, index uint64, 
 	} else {
 		c.snapshotRows.Store(res.Rows)
 	}
-	return res, pos.Index, err
+	return res, pos, err
 }
 
 // dataView pins the newest version of the data together with its position and the members of the group there: on the
@@ -114,10 +120,13 @@ func (i *Instance) writeWatermarks(c *core) {
 	}
 }
 
-// compactData keeps the newest snapshots and the log from the older one on.
+// compactData keeps the newest snapshots, those that others are fetching, and the log from the oldest of them on.
 func (i *Instance) compactData(c *core) error {
 	dir := i.dir.Path + "/" + datadir.DataDir
-	oldest, err := checkpoint.Retain(i.fs, dir, snapshotsKept)
+	oldest, err := checkpoint.Retain(i.fs, dir, snapshotsKept, func(signature uint64) bool {
+		pos, err := checkpoint.ReadPosition(i.fs, dir, signature)
+		return err == nil && c.dataServed.recently(pos.Index, i.clock.Boot())
+	})
 	if err != nil || oldest == 0 {
 		return err
 	}
@@ -131,9 +140,9 @@ func (i *Instance) compactData(c *core) error {
 	return c.dataLoop.Compact(ctx, pos.Index)
 }
 
-// checkpointCatalog writes the catalog and forgets the log behind the older one of the two newest files.
+// checkpointCatalog writes the catalog and forgets the log behind the oldest file that is kept.
 func (i *Instance) checkpointCatalog(c *core) error {
-	snap, err := c.catalogView()
+	snap, pos, err := c.catalogView()
 	if err != nil {
 		return err
 	}
@@ -141,25 +150,37 @@ func (i *Instance) checkpointCatalog(c *core) error {
 	if err != nil {
 		return err
 	}
-	c.catalogSnapshot.Store(index)
+	if err := c.catalogLoop.Call(context.Background(), func(g *raftgroup.Group) error {
+		g.HaveSnapshot(pos)
+		c.catalogSnapshot.Store(max(index, c.catalogSnapshot.Load()))
+		return nil
+	}); err != nil {
+		return err
+	}
 	found, err := i.catalogSnapshots()
 	if err != nil {
 		return err
 	}
+	oldest := found[min(snapshotsKept, len(found))-1]
 	for _, old := range found[min(snapshotsKept, len(found)):] {
+		if c.catalogServed.recently(old, i.clock.Boot()) {
+			oldest = old
+			continue
+		}
 		if err := i.fs.Remove(i.catalogSnapshotPath(old)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
-	return c.catalogLoop.Compact(ctx, found[min(snapshotsKept, len(found))-1])
+	return c.catalogLoop.Compact(ctx, oldest)
 }
 
 // catalogView is the newest catalog with the members of its group there.
-func (c *core) catalogView() (snap catalog.Snapshot, err error) {
+func (c *core) catalogView() (snap catalog.Snapshot, pos raftgroup.Position, err error) {
 	err = c.catalogLoop.Call(context.Background(), func(g *raftgroup.Group) error {
-		view, pos := c.catalog.View(), g.Position()
+		var view *catalog.State
+		view, pos = c.catalog.View(), g.Position()
 		if index, term := view.Position(); index != pos.Index || term != pos.Term {
 			return fmt.Errorf("the catalog is at entry %d of term %d, entry %d of term %d is applied", index, term, pos.Index, pos.Term)
 		}
@@ -167,7 +188,7 @@ func (c *core) catalogView() (snap catalog.Snapshot, err error) {
 			Outgoing: pos.Outgoing, LearnersNext: pos.LearnersNext}
 		return nil
 	})
-	return snap, err
+	return snap, pos, err
 }
 
 // schedule says when a snapshot is written. Times are since the machine's boot.
@@ -204,20 +225,27 @@ func (i *Instance) checkpointLoop(ctx context.Context, c *core) {
 	ticker := time.NewTicker(checkpointPoll)
 	defer ticker.Stop()
 	for {
+		// A wish that can not be fulfilled now is made again.
+		wanted, catalogWanted := false, false
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-c.dataWish:
+			wanted = true
+		case <-c.catalogWish:
+			catalogWanted = true
 		}
 		bySize := i.cfg.CheckpointWALSize > 0 && c.dataGroup.log.SizeSince(c.snapshot.Load()) >= int64(i.cfg.CheckpointWALSize)
-		if data.due(i.clock.Boot(), bySize) {
+		if data.due(i.clock.Boot(), bySize || wanted) {
 			_, err := i.checkpoint(c)
 			if err != nil && !errors.Is(err, checkpoint.ErrRunning) {
 				i.log.Error("checkpoint", "error", err)
 			}
 			data.done(i.clock.Boot(), err)
 		}
-		if ofCatalog.due(i.clock.Boot(), c.catalog.Applied() >= c.catalogSnapshot.Load()+catalogEntriesMax) {
+		tooLong := c.catalog.Applied() >= c.catalogSnapshot.Load()+catalogEntriesMax
+		if ofCatalog.due(i.clock.Boot(), tooLong || catalogWanted) {
 			err := i.checkpointCatalog(c)
 			if err != nil {
 				i.log.Error("checkpoint of the catalog", "error", err)

@@ -30,6 +30,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/runner"
+	"github.com/lycosadb/lycosa/internal/raftgroup/transfer"
 	"github.com/lycosadb/lycosa/internal/raftgroup/transport"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/replicaset"
@@ -62,6 +63,11 @@ type core struct {
 
 	// joining is held while a newcomer gets its place.
 	joining sync.Mutex
+
+	// fetchers bring snapshots of other instances here; the wishes are for new ones of this instance, served is who gets which.
+	catalogFetcher, dataFetcher *transfer.Fetcher
+	catalogWish, dataWish       wish
+	catalogServed, dataServed   served
 
 	// checkpointing is held while a snapshot of the data is written.
 	checkpointing sync.Mutex
@@ -149,7 +155,8 @@ func (i *Instance) openCatalog(c *core) error {
 		i.aside(path, i.fs.Rename(path, path+".damaged"))
 	}
 	c.catalogSnapshot.Store(index)
-	c.catalog = catalogrunner.New(catalogrunner.Options{Start: snap.State, OnCommit: i.catalogChanged(c)})
+	c.catalog = catalogrunner.New(catalogrunner.Options{Start: snap.State, OnCommit: i.catalogChanged(c),
+		Load: i.loadCatalog, OnInstall: i.catalogInstalled(c)})
 	c.rights.Store(rightsOf(c.catalog.View()))
 	c.book.refresh(c.catalog.View())
 	return nil
@@ -195,12 +202,9 @@ func (i *Instance) loadCatalogSnapshot(g *groupFiles) (catalog.Snapshot, error) 
 	var failures error
 	for _, index := range found {
 		path := i.catalogSnapshotPath(index)
-		data, err := sys.ReadFile(i.fs, path, catalog.SnapshotBytesMax+1<<10)
+		s, err := i.decodeCatalogSnapshot(path)
 		if err == nil {
-			var s catalog.Snapshot
-			if s, err = catalog.DecodeSnapshot(bytes.NewReader(data)); err == nil {
-				return s, nil
-			}
+			return s, nil
 		}
 		i.log.Error("a snapshot of the catalog can not be used", "file", path, "error", err)
 		g.damaged = append(g.damaged, index)
@@ -275,6 +279,7 @@ func (i *Instance) openData(c *core) error {
 	go debug.FreeOSMemory() // what recovery took is not needed again
 	c.machine = replicaset.New(c.engine, i.events.changed)
 	c.machine.OnJob(i.jobLogger())
+	c.machine.LoadWith(i.installData(c))
 	c.machine.Resume(locals.Rest())
 	if locals.err != nil {
 		return fmt.Errorf("rows of local spaces: %w", locals.err)

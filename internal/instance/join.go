@@ -224,7 +224,7 @@ func (i *Instance) writeFreshLog(name string, id datadir.Identity, index uint64,
 
 // catalogNow is the catalog with the members of its group at the same position, as a snapshot.
 func (c *core) catalogNow() ([]byte, error) {
-	snap, err := c.catalogView()
+	snap, _, err := c.catalogView()
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,8 @@ func (i *Instance) peerProcedures() map[string]peerProcedure {
 		wire.ProcProxy:       {run: i.answerProxy},
 		wire.ProcGroupChange: {run: i.answerGroupChange},
 		wire.ProcTransfer:    {run: i.answerTransfer},
+
+		wire.ProcSnapshotChunk: {run: i.answerSnapshotChunk},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/transfer"
 )
 
 // loopsTimeout bounds the wait for the groups' loops, drainTimeout that for requests in flight.
@@ -126,6 +127,11 @@ func (i *Instance) closeCore(clean bool) {
 func (i *Instance) stopCore(c *core) {
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
+	for _, f := range []*transfer.Fetcher{c.dataFetcher, c.catalogFetcher} {
+		if f != nil {
+			f.Close()
+		}
+	}
 	for _, stop := range []func(context.Context) error{c.dataStop, c.catalogStop} {
 		if err := stop(ctx); err != nil {
 			i.log.Warn("a group did not stop in time: its log stays as it is", "error", err)

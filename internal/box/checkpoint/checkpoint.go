@@ -403,23 +403,30 @@ func ReadPosition(fsys sys.FS, dir string, signature uint64) (Position, error) {
 	return pos, nil
 }
 
-// Retain removes all but the newest keep snapshots. It returns the signature of the oldest that is
-// left: the log is needed from there on.
-func Retain(fsys sys.FS, dir string, keep int) (oldest uint64, err error) {
+// Retain removes all but the newest keep snapshots and those that are in use, which may be nil for none. It returns the signature
+// of the oldest that is left, 0 if there are none: the log is needed from there on.
+func Retain(fsys sys.FS, dir string, keep int, inUse func(signature uint64) bool) (oldest uint64, err error) {
 	found, err := List(fsys, dir)
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
-	if len(found) <= keep {
-		return found[len(found)-1], nil
-	}
-	for _, signature := range found[keep:] {
+	oldest = found[min(keep, len(found))-1]
+	removed := false
+	for _, signature := range found[min(keep, len(found)):] {
+		if inUse != nil && inUse(signature) {
+			oldest = signature
+			continue
+		}
 		name := dir + "/" + strings.TrimSuffix(Name(signature), suffix)
 		for _, s := range []string{suffix, suffixSum} {
 			if err := fsys.Remove(name + s); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return 0, fmt.Errorf("checkpoint: remove old snapshot: %w", err)
 			}
 		}
+		removed = true
 	}
-	return found[keep-1], fsys.SyncDir(dir)
+	if removed {
+		err = fsys.SyncDir(dir)
+	}
+	return oldest, err
 }

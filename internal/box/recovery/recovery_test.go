@@ -237,9 +237,17 @@ func TestRetain(t *testing.T) {
 			}
 		}
 	}
-	oldest, err := checkpoint.Retain(real.FS{}, dir, 2)
-	if err != nil || oldest != 30 {
+	oldest, err := checkpoint.Retain(real.FS{}, dir, 2, func(signature uint64) bool { return signature == 5 })
+	if err != nil || oldest != 5 { // somebody reads it
 		t.Fatalf("oldest %d, %v", oldest, err)
+	}
+	if left, err := checkpoint.List(real.FS{}, dir); err != nil || fmt.Sprint(left) != "[101 30 5]" {
+		t.Fatalf("left %v, %v", left, err)
+	}
+	for range 2 {
+		if oldest, err = checkpoint.Retain(real.FS{}, dir, 2, nil); err != nil || oldest != 30 {
+			t.Fatalf("oldest %d, %v", oldest, err)
+		}
 	}
 	left, err := checkpoint.List(real.FS{}, dir)
 	if err != nil || fmt.Sprint(left) != "[101 30]" {
