@@ -1,4 +1,4 @@
-# make demo   builds, starts one instance in ./lycosa-demo and stays in the foreground
+# make demo   builds, starts a cluster of three instances in ./lycosa-demo and stays in the foreground
 # make test   installs what the tests need, then runs every check
 # make help   lists the rest
 
@@ -22,7 +22,7 @@ help: ## list the targets
 build: ## build the static binary bin/lycosa
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lycosa ./cmd/lycosa
 
-demo: build ## build and run one instance in ./lycosa-demo
+demo: build ## build and run a cluster of three instances in ./lycosa-demo
 	exec bin/lycosa demo
 
 test: deps lint unit sim planted fuzz blackbox ## every check

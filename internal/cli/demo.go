@@ -52,7 +52,7 @@ func (a *app) demoCommand() *cobra.Command {
 }
 
 // demoInstances is the default of --instances and --replication-factor.
-const demoInstances = 1
+const demoInstances = 3
 
 func (a *app) demoStopCommand(f *demoFlags) *cobra.Command {
 	return &cobra.Command{

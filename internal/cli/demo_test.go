@@ -150,6 +150,7 @@ func TestDemoInTheBackground(t *testing.T) {
 // TestDemoGoesOnAfterAKill: an instance that is killed and started again is a part of the demonstration.
 func TestDemoGoesOnAfterAKill(t *testing.T) {
 	dir, args := demoArgs(t, 2)
+	t.Cleanup(func() { command(os.Environ(), "demo", "stop", "--dir", dir) })
 	out, errs := &output{wait: "ready: all 2", seen: make(chan struct{})}, &output{wait: "i2 was ended by signal 9", seen: make(chan struct{})}
 	killed := errs.seen
 	done := make(chan int, 1)
@@ -190,7 +191,7 @@ func TestDemoGoesOnAfterAKill(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	case <-time.After(30 * time.Second):
-		t.Fatal("the demo does not end")
+		t.Fatalf("the demo does not end: %s %s", out, errs)
 	}
 	if code, says, _ := command(os.Environ(), "demo", "stop", "--dir", dir); code != 0 || !strings.Contains(says, "no instance") {
 		t.Errorf("what was started from outside runs on: %s", says)

@@ -40,7 +40,9 @@ type clusterStatus struct {
 		State      string  `json:"state"`
 		IsLeader   bool    `json:"is_leader"`
 		LagEntries *uint64 `json:"lag_entries"`
-		Grade      struct {
+		// LastSeen is by the clock of the instance that was asked.
+		LastSeen *time.Time `json:"last_seen"`
+		Grade    struct {
 			Current, Target *statusGrade
 		} `json:"grade"`
 	} `json:"instances"`
@@ -177,7 +179,7 @@ func (c clusterStatus) lines() []string {
 			lag = strconv.FormatUint(*in.LagEntries, 10)
 		}
 		instances = append(instances, []string{in.Name, in.Address, in.Tier, in.Replicaset, gradeText(in.Grade.Current, in.Grade.Target),
-			in.State, c.leads(i), lag})
+			in.State, c.leads(i), lag, c.silence(i)})
 	}
 	for _, r := range c.Replicasets {
 		weight := ""
@@ -199,11 +201,26 @@ func (c clusterStatus) lines() []string {
 			lines = append(append(lines, ""), more...)
 		}
 	}
-	block(screen.Table([]string{"instance", "address", "tier", "replicaset", "grade", "state", "leads", "lag"}, instances))
+	block(screen.Table([]string{"instance", "address", "tier", "replicaset", "grade", "state", "leads", "lag", "last seen"}, instances))
 	block(screen.Table([]string{"replicaset", "tier", "leader", "state", "weight"}, replicasets))
 	block(screen.Table([]string{"tier", "replication factor", "can vote", "wal mode", "buckets"}, tiers))
 	block(c.notes())
 	return lines
+}
+
+// silence says how long an instance has not been heard of, if that is remarkable.
+func (c clusterStatus) silence(i int) string {
+	const remarkable = 2 * time.Second
+	var now time.Time // the instance that was asked has just heard of itself
+	for _, in := range c.Instances {
+		if in.LastSeen != nil && in.LastSeen.After(now) {
+			now = *in.LastSeen
+		}
+	}
+	if seen := c.Instances[i].LastSeen; seen != nil && now.Sub(*seen) >= remarkable {
+		return now.Sub(*seen).Truncate(time.Second).String() + " ago"
+	}
+	return ""
 }
 
 // leads names the groups that an instance leads.

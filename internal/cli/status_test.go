@@ -74,9 +74,9 @@ const onlineGrade = `{"current": {"name": "Online", "incarnation": 1}, "target":
 func clusterOf(leaderAddress, state string) string {
 	return `{"cluster_name": "demo", "instances": [
 		{"name": "i1", "address": "` + leaderAddress + `", "replicaset": "default_1", "tier": "default", "state": "RolesConfigured",
-			"is_leader": true, "lag_entries": 0, "grade": ` + onlineGrade + `},
+			"is_leader": true, "lag_entries": 0, "last_seen": "2026-11-22T12:00:09.500000000Z", "grade": ` + onlineGrade + `},
 		{"name": "i2", "address": "127.0.0.1:2", "replicaset": "default_1", "tier": "default", "state": ` + state + `,
-			"is_leader": false, "lag_entries": 7, "grade": {"current": {"name": "Offline", "incarnation": 1}, "target": {"name": "Online", "incarnation": 2}}}],
+			"is_leader": false, "lag_entries": 7, "last_seen": "2026-11-22T12:00:00.000000000Z", "grade": {"current": {"name": "Offline", "incarnation": 1}, "target": {"name": "Online", "incarnation": 2}}}],
 		"replicasets": [{"name": "default_1", "tier": "default", "leader": "i1", "state": "ready", "weight": 1}],
 		"tiers": [{"name": "default", "replication_factor": 2, "can_vote": true, "wal_mode": "fsync", "bucket_count": 3000}],
 		"issues": [{"level": "warning", "instance": "i2", "text": "it lags", "hint": "look at it"}],
@@ -108,9 +108,9 @@ func TestStatusOfACluster(t *testing.T) {
 		}
 	}
 	other = leader
-	expect("instance  address      tier     replicaset  grade                    state               leads          lag\n",
+	expect("instance  address      tier     replicaset  grade                    state               leads          lag  last seen\n",
 		"i1        127.0.0.1:1  default  default_1   Online                   RolesConfigured     catalog, data  0\n",
-		"i2        127.0.0.1:2  default  default_1   Offline (target Online)  ConnectingFullmesh                 7\n",
+		"i2        127.0.0.1:2  default  default_1   Offline (target Online)  ConnectingFullmesh                 7    9s ago\n",
 		"replicaset  tier     leader  state  weight\ndefault_1   default  i1      ready  1\n",
 		"default  2                   yes       fsync     3000\n",
 		"issue, warning: i2: it lags; look at it\nwaiting: i2: waiting to catch up\n")

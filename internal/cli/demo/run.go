@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,7 +119,7 @@ func (r *Run) watch(ctx context.Context, i int, in Instance) {
 		if !s.Answers {
 			pid, running, _ := r.Running(in)
 			if e.process = "does not run; demo start " + in.Name + " starts it"; running {
-				e.process = fmt.Sprintf("process %d does not answer", pid)
+				e.process = fmt.Sprintf("no answer (process %d)", pid)
 			}
 		}
 		r.tell(ctx, e)
@@ -240,17 +241,23 @@ func (r *Run) stop(ctx context.Context) {
 	}()
 }
 
-// signalAll reaches the processes that were started here by their handles, others by the locks they hold.
+// signalAll reaches the processes that were started here by their handles, and others by the locks they hold: what was
+// started here may be on its way out while somebody else has started its successor.
 func (r *Run) signalAll(ctx context.Context, s syscall.Signal) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	for i, in := range r.Plan.Instances {
+		own := 0
 		if r.cmds[i] != nil && r.ends[i] == nil {
-			_ = unix.Kill(r.cmds[i].Process.Pid, s)
-			continue
+			own = r.cmds[i].Process.Pid
+			_ = unix.Kill(own, s)
 		}
-		if _, err := r.signal(ctx, in, s); err != nil {
-			r.say(r.Stderr, "lycosa: "+err.Error())
+		pid, err := r.find(ctx, in)
+		if err == nil && pid != 0 && pid != own {
+			err = unix.Kill(pid, s)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			r.say(r.Stderr, fmt.Sprintf("lycosa: %s: %v", in.Name, err))
 		}
 	}
 }

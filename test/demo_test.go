@@ -1,0 +1,87 @@
+package test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// freePortsInARow returns the first of n ports in a row.
+func freePortsInARow(t testing.TB, n int) int {
+	t.Helper()
+	for range 1000 {
+		first, last := freePort(t), 0
+		for last = first; last < first+n-1; last++ {
+			if freePort(t) != last+1 {
+				break
+			}
+		}
+		if last == first+n-1 {
+			return first
+		}
+	}
+	t.Fatal("no free ports in a row")
+	return 0
+}
+
+// gradesOf asks an instance for the grades of all, by status --json.
+func gradesOf(t testing.TB, peer string) map[string]string {
+	t.Helper()
+	code, out, _ := run(t, "status", "--json", "--peer", peer)
+	var doc struct {
+		Cluster struct {
+			Instances []struct {
+				Name  string
+				Grade struct{ Current struct{ Name string } }
+			}
+		}
+	}
+	if code != 0 || json.Unmarshal([]byte(out), &doc) != nil {
+		return nil
+	}
+	grades := map[string]string{}
+	for _, in := range doc.Cluster.Instances {
+		grades[in.Name] = in.Grade.Current.Name
+	}
+	return grades
+}
+
+// TestDemoOfThree: without flags but for place it is a cluster of three, which bears the loss of one; Ctrl-C ends all,
+// those started from outside too, and the next start goes on with the same cluster.
+func TestDemoOfThree(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "demo")
+	port, web := freePortsInARow(t, 3), freePortsInARow(t, 3)
+	args := []string{"demo", "--dir", dir, "--base-port", strconv.Itoa(port), "--http-base-port", strconv.Itoa(web)}
+	first := "127.0.0.1:" + strconv.Itoa(port)
+	expect := func(want string, args ...string) {
+		t.Helper()
+		if code, out, errs := run(t, args...); code != 0 || !strings.Contains(out, want) {
+			t.Fatalf("lycosa %s: exit code %d, want 0 and %q\n%s%s", strings.Join(args, " "), code, want, out, errs)
+		}
+	}
+	const ready = "ready: all 3 instances are Online"
+	p := startCommand(t, options{}, args)
+	waitFor(t, "three instances that serve", waitStart, func() bool { return contains(p, ready) })
+	expect("default_1   default  i", "status", "--peer", first)
+	if grades := gradesOf(t, first); len(grades) != 3 || grades["i1"] != "Online" || grades["i2"] != "Online" || grades["i3"] != "Online" {
+		t.Fatalf("grades %v", grades)
+	}
+	expect("i2: killed (supervisor", "demo", "kill", "i2", "--dir", dir)
+	waitFor(t, "the word that i2 is killed", waitStart, func() bool { return contains(p, "i2 was ended by signal 9") })
+	waitFor(t, "i2 to be marked Offline", waitStart, func() bool { return gradesOf(t, first)["i2"] == "Offline" })
+	expect("i2: started (process", "demo", "start", "i2", "--dir", dir)
+	waitFor(t, "i2 to come back", waitStart, func() bool { return gradesOf(t, first)["i2"] == "Online" })
+	p.signal(syscall.SIGINT)
+	if code := p.ended(2 * waitStop); code != 0 {
+		t.Fatalf("exit code %d, want 0", code)
+	}
+	expect("no instance of "+dir+" runs", "demo", "stop", "--dir", dir)
+
+	t.Cleanup(func() { run(t, "demo", "stop", "--dir", dir) })
+	expect(ready, append(args, "--detach")...)
+	expect("i3: stopped (process", "demo", "stop", "--dir", dir)
+}
