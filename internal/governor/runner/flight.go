@@ -91,11 +91,16 @@ func (f *flight) land(o outcome, now time.Time) {
 	f.inFlight--
 }
 
-// isConflict reports whether all that is needed is to look again: the catalog has changed, or a group has another leader, or
-// one that is about to begin.
+// isConflict reports whether all that is needed is to look again: the catalog has changed or is not yet that of the leader's
+// term, or a group has another leader, or one that is about to begin.
 func isConflict(err error) bool {
-	return errcode.Is(err, errcode.CASConflictFound) || errcode.Is(err, errcode.RaftLogCompacted) ||
-		errcode.Is(err, errcode.NotALeader)
+	for _, code := range []errcode.Code{errcode.TermMismatch, errcode.RaftLogCompacted, errcode.CASNoSuchRaftIndex,
+		errcode.CASConflictFound, errcode.CASEntryTermMismatch, errcode.NotALeader} {
+		if errcode.Is(err, code) {
+			return true
+		}
+	}
+	return false
 }
 
 // lastError is the newest error of a subject that still has the step to do, with what it was; empty if all is well.

@@ -203,7 +203,8 @@ func TestPauseDoublesUpToItsLimit(t *testing.T) {
 }
 
 func TestAConflictIsTriedAgainSoon(t *testing.T) {
-	for _, err := range []error{errcode.New(errcode.CASConflictFound, uint64(7)), errcode.New(errcode.NotALeader, "nobody leads")} {
+	for _, err := range []error{errcode.New(errcode.CASConflictFound, uint64(7)),
+		errcode.New(errcode.CASEntryTermMismatch, uint64(7)), errcode.New(errcode.NotALeader, "nobody leads")} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCluster(t)
 			c.target(t, lifecycle.Online)
