@@ -55,7 +55,7 @@ func (g *Group) ProposeConfChange(changes []Change, context []byte) error {
 		return errcode.New(errcode.ProposalDropped)
 	}
 	g.lastIndex++
-	g.proposed = true
+	g.proposed, g.proposedTerm = true, g.term
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (g *Group) greet() {
 	g.greeting = false
 	if g.Leading() && g.rn.Propose(nil) == nil { // one that is dropped is not missed
 		g.lastIndex++
-		g.proposed = true
+		g.proposed, g.proposedTerm = true, g.term
 	}
 }
 

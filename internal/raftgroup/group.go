@@ -61,6 +61,8 @@ type Group struct {
 	committal *pb.Message
 	scratch   []Entry
 	proposed  bool
+	// proposedTerm is the term in which the last proposal was computed.
+	proposedTerm uint64
 	// dirty: something happened since the last Ready, so that there may be work. Ready always gives out all there is.
 	dirty bool
 }
@@ -341,7 +343,7 @@ func (g *Group) Propose(term uint64, data []byte) (index uint64, err error) {
 		return 0, errcode.New(errcode.ProposalDropped)
 	}
 	g.lastIndex++
-	g.proposed = true
+	g.proposed, g.proposedTerm = true, term
 	return g.lastIndex, nil
 }
 
@@ -434,6 +436,8 @@ func (g *Group) newWrite(m *pb.Message, hs *pb.HardState) *Write {
 		}
 		last := w.Entries[n-1].Index
 		invariant.Check(!g.proposed || last == g.lastIndex, "raftgroup: last entry is %d, expected %d", last, g.lastIndex)
+		invariant.Check(!g.proposed || w.Entries[n-1].Term == g.proposedTerm, "raftgroup: entry %d was computed in term %d, and has term %d",
+			last, g.proposedTerm, w.Entries[n-1].Term)
 		g.lastIndex, g.proposed = last, false
 	}
 	if hs != nil && (hs.GetTerm() != g.termWritten() || hs.GetVote() != g.vote) {

@@ -428,3 +428,26 @@ func TestMembershipIsNoted(t *testing.T) {
 		t.Errorf("the change is noted and not complete: %+v", s)
 	}
 }
+
+// TestProposalNamesItsTerm: what was computed in one leadership is not proposed in a later one of the same replica, and what
+// is proposed carries the term in which it was computed.
+func TestProposalNamesItsTerm(t *testing.T) {
+	g := newGroup(t, raftgroup.Config{ID: 1, Position: lone})
+	lead(t, g)
+	computed := g.Term()
+	overthrown := message(t, &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(uint64(9)), To: new(uint64(1)), Term: new(uint64(7)), Context: make([]byte, 8)})
+	if err := g.Step(time.Second, overthrown); err != nil {
+		t.Fatal(err)
+	}
+	settleGroup(g)
+	lead(t, g)
+	if _, err := g.Propose(computed, []byte("old")); !errcode.Is(err, errcode.NotALeader) {
+		t.Errorf("an entry of term %d was proposed in term %d: %v", computed, g.Term(), err)
+	}
+	if _, err := g.Propose(g.Term(), []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if committed, _ := settleGroup(g); len(committed) != 1 || committed[0].Term != g.Term() || string(committed[0].Data) != "new" {
+		t.Errorf("committed %+v in term %d", committed, g.Term())
+	}
+}

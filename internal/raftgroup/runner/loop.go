@@ -340,6 +340,7 @@ func (l *Loop[R]) publish() {
 	l.applied.Store(s.Applied)
 	l.last.Store(s.LastIndex)
 	l.status.Store(&s)
+	l.progress.tell()
 	if l.cfg.OnStatus != nil {
 		l.cfg.OnStatus(s)
 	}
