@@ -134,8 +134,15 @@ func (c *cluster) stopOne() {
 	i.record(proposal{ops: []catalog.Op{op}, guard: &guard, done: func(catalog.Result, error) {}}, 2*time.Second)
 }
 
-// move gives an instance that is down another address.
+// move gives an instance that is down another address. From then on the operator keeps all instances in the lists of all: two
+// that have moved know each other from nowhere else.
 func (i *instance) move() {
+	for _, o := range i.c.instances {
+		o.known = nil
+		for _, member := range i.c.instances {
+			o.known = append(o.known, member.no)
+		}
+	}
 	delete(i.c.routes, i.address)
 	i.moves++
 	i.address = addressOf(i.no, i.moves)
