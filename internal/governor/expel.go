@@ -20,7 +20,7 @@ func planExpel(s subject, _ *Report) (*Step, string) {
 	switch {
 	case s.in.Leader == row.Name:
 		return nil, "waiting to hand over the catalog before it is expelled"
-	case slices.Contains(s.in.CatalogGroup.Voters, row.RaftID):
+	case s.in.CatalogGroup.Joint, slices.Contains(s.in.CatalogGroup.Voters, row.RaftID):
 		return nil, "waiting to lose its vote in the catalog before it is expelled"
 	case rs.State == catalog.ReplicasetToBeExpelled: // its rows go with it
 	case lastCopy(s.in.Catalog, row):

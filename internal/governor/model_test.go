@@ -273,7 +273,9 @@ func (m *model) speak(i *member) {
 	}
 	switch {
 	case m.expelled(i.name):
-		i.alive = false
+		// One that was being given a vote when it was expelled serves the group until that is taken back.
+		i.alive = slices.Contains(m.catalog.view.Voters, row.RaftID) ||
+			slices.ContainsFunc(m.catalog.pending, func(c raftgroup.Change) bool { return c.ID == row.RaftID && c.Op == raftgroup.AddVoter })
 	case row.Target.Name != lifecycle.Expelled && (i.incarnation == 0 || row.Target.Name == lifecycle.Offline):
 		op, _, err := catalog.SetTarget(m.cat, i.name, lifecycle.Online, "test", "now")
 		if err == nil && m.execute(op) == nil {
@@ -306,14 +308,10 @@ func (m *model) elect(g *group, replicaset string) {
 	v := &g.view
 	after := changed(*v, g.pending).Voters
 	quorum := m.majority(v.Voters) && m.majority(after)
-	leader := slices.IndexFunc(v.Voters, func(id uint64) bool { return m.nameIn(id) == v.Leader && m.lives(id) })
 	if !quorum {
 		v.Leader = ""
-	} else if leader < 0 {
-		lives := slices.DeleteFunc(slices.Clone(v.Voters), func(id uint64) bool { return !m.lives(id) })
-		best := slices.MaxFunc(lives, func(a, b uint64) int { return cmp.Compare(v.Progress[a], v.Progress[b]) })
-		v.Leader, v.Term = m.nameIn(best), v.Term+1
-		m.show("%s leads %q", v.Leader, replicaset)
+	} else {
+		m.lead(v, replicaset)
 	}
 	v.Active = map[uint64]bool{}
 	if v.Progress == nil {
@@ -325,6 +323,7 @@ func (m *model) elect(g *group, replicaset string) {
 	if v.Joint && m.rnd.IntN(3) > 0 {
 		*v, g.pending = changed(*v, g.pending), nil
 		v.Joint = false
+		m.lead(v, replicaset) // one that has no place among the new voters hands over before
 	}
 	v.Committed += uint64(m.rnd.IntN(2000))
 	for _, id := range append(slices.Clone(v.Voters), v.Learners...) {
@@ -337,6 +336,17 @@ func (m *model) elect(g *group, replicaset string) {
 			delete(v.Active, id) // noticed late, sometimes
 		}
 	}
+}
+
+// lead gives a group a leader among its voters that live, if it has none.
+func (m *model) lead(v *GroupView, replicaset string) {
+	lives := slices.DeleteFunc(slices.Clone(v.Voters), func(id uint64) bool { return !m.lives(id) })
+	if slices.ContainsFunc(lives, func(id uint64) bool { return m.nameIn(id) == v.Leader }) {
+		return
+	}
+	best := slices.MaxFunc(lives, func(a, b uint64) int { return cmp.Compare(v.Progress[a], v.Progress[b]) })
+	v.Leader, v.Term = m.nameIn(best), v.Term+1
+	m.show("%s leads %q", v.Leader, replicaset)
 }
 
 func (m *model) input() Input {
