@@ -88,7 +88,7 @@ func (s *State) Execute(index, term uint64, it Item) (Result, []Change, error) {
 // tx is a request at work: a private state, and which of its tables have been copied for it already.
 type tx struct {
 	s       *State
-	owned   uint32
+	owned   map[uint32]bool // by id
 	changes []Change
 	result  Result
 }
@@ -102,6 +102,9 @@ func (t *tx) run(op Op) error {
 			return errcode.Newf(errcode.CASInvalidOpKind, "Operation %s with %d changes", op.Kind, len(op.DML))
 		}
 		for _, d := range op.DML {
+			if err := CheckTableOperable(t.s, d.Table); err != nil {
+				return err
+			}
 			if err := t.dml(d); err != nil {
 				return err
 			}
@@ -152,6 +155,9 @@ func (t *tx) dml(d DML) error {
 	}
 	if err := checkTransition(d.Table, old, row); err != nil {
 		return err
+	}
+	if d.Table >= FirstTableID && len(row) > len(old) && t.s.globalBytes+len(row)-len(old) > GlobalBytesMax {
+		return errcode.Newf(errcode.TooBig, "The rows of all global tables would be over the limit of %d bytes", GlobalBytesMax)
 	}
 	return t.write(no, old, row)
 }
@@ -265,18 +271,26 @@ func (t *tx) write(no int, old, row []byte) error {
 		}
 		tab.rows[ix] = rows
 	}
+	if ts.def.ID >= FirstTableID {
+		t.s.globalBytes += len(row) - len(old)
+	}
 	t.changes = append(t.changes, Change{Table: ts.def.ID, Old: old, New: row})
 	return nil
 }
 
 // own returns a table that this request may change in place: the first time a copy of it.
 func (t *tx) own(no int) *table {
-	if t.owned&(1<<no) == 0 {
+	id := t.s.schema.tables[no].def.ID
+	if !t.owned[id] {
 		c := &table{rows: make([][][]byte, len(t.s.tables[no].rows))}
 		for ix, rows := range t.s.tables[no].rows {
 			c.rows[ix] = append(make([][]byte, 0, len(rows)+1), rows...)
 		}
-		t.s.tables[no], t.owned = c, t.owned|1<<no
+		t.s.tables[no] = c
+		if t.owned == nil {
+			t.owned = map[uint32]bool{}
+		}
+		t.owned[id] = true
 	}
 	return t.s.tables[no]
 }

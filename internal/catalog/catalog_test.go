@@ -57,6 +57,12 @@ func drawOp(t *rapid.T) Op {
 }
 
 func drawDML(t *rapid.T) DML {
+	if rapid.Bool().Draw(t, "global") {
+		n := rapid.Uint64Range(0, 5).Draw(t, "id")
+		row := msgpack.AppendUint(msgpack.AppendUint(msgpack.AppendArrayHeader(nil, 3), n), n/2)
+		return DML{Kind: rapid.SampledFrom([]DMLKind{Insert, Replace, Delete}).Draw(t, "kind"), Table: globalTestTable,
+			Tuple: msgpack.AppendUint(row, rapid.Uint64Range(0, 9).Draw(t, "value")), Key: Key(n)}
+	}
 	key := rapid.SampledFrom([]string{"k1", "k2", "k3", "k4", "cluster_uuid"}).Draw(t, "key")
 	kind := rapid.SampledFrom([]DMLKind{Insert, Replace, Delete}).Draw(t, "kind")
 	if rapid.Bool().Draw(t, "replicaset") {
@@ -134,6 +140,7 @@ func TestEqualEntriesGiveEqualBytes(t *testing.T) {
 				follower = snap.State
 			}
 			checkIndexes(t, leader)
+			checkGlobalBytes(t, leader)
 		}
 	})
 }

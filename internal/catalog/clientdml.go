@@ -10,7 +10,7 @@ import (
 // PlanDML turns a client's statement on a row of one of the tables that an administrator may change into a request: the
 // operation, its guard, and the row that the client is shown (nil: there is none). Writable are parameters, tiers (a new
 // one, one without replicasets removed, replication factor, vote and default of any) and of a replicaset its weight and the
-// instance that shall lead it. Who may do so is decided by package access. Errors: 1, 3, 18, 19, 23, 36, 38, 94, 10009.
+// instance that shall lead it, and of a global table everything. Who may do so is decided by package access. Errors: 1, 3, 18, 19, 23, 36, 38, 94, 10009.
 func PlanDML(s *State, d DML) (op Op, guard Predicate, row []byte, err error) {
 	fail := func(err error) (Op, Predicate, []byte, error) { return Op{}, Predicate{}, nil, err }
 	no, ok := s.schema.byID[d.Table]
@@ -31,10 +31,18 @@ func PlanDML(s *State, d DML) (op Op, guard Predicate, row []byte, err error) {
 	if row == nil {
 		key := ts.keys[0].ExtractKey(nil, old)
 		op = Op{Kind: Dml, DML: []DML{{Kind: Delete, Table: d.Table, Key: key}}}
-		return op, Unchanged(s, Range{Table: TableReplicaset}, Eq(d.Table, key)), old, nil
+		guard = Unchanged(s, Eq(d.Table, key))
+		if d.Table == TableTier {
+			guard = Unchanged(s, Range{Table: TableReplicaset}, Eq(d.Table, key))
+		}
+		return op, guard, old, nil
 	}
 	op = Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: d.Table, Tuple: row}}}
-	return op, Unchanged(s, Range{Table: TableTier}, Eq(d.Table, ts.keys[0].ExtractKey(nil, row))), row, CheckTables([]Op{op})
+	guard = Unchanged(s, Eq(d.Table, ts.keys[0].ExtractKey(nil, row)))
+	if d.Table == TableTier {
+		guard = Unchanged(s, Range{Table: TableTier})
+	}
+	return op, guard, row, CheckTables([]Op{op})
 }
 
 // dmlRows returns the row that a statement finds and the one it makes; both nil if there is nothing to change.
@@ -65,6 +73,8 @@ func (s *State) dmlRows(ts *tableSchema, d DML) (old, row []byte, err error) {
 // mayWrite decides whether a client may make this row of that one, and completes it.
 func (s *State) mayWrite(table uint32, old, row []byte) ([]byte, error) {
 	switch {
+	case table >= FirstTableID:
+		return row, CheckTableOperable(s, table)
 	case table == TableDBConfig && row != nil:
 		return row, nil // CheckTables looks at the value
 	case table == TableDBConfig:

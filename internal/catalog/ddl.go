@@ -36,7 +36,7 @@ type AbortCause struct {
 }
 
 // MustValidate reports whether rows have to be looked at before the change can be committed: then the leader of every
-// replicaset that holds the table has to agree. Otherwise who is away makes the change when he returns.
+// replicaset that holds the table has to agree (see State.MustAgree). Otherwise who is away makes the change when he returns.
 func (d DDL) MustValidate() bool {
 	return d.Kind == AlterTable || d.Kind == CreateIndex || d.Kind == AlterIndex
 }
@@ -121,6 +121,9 @@ func (t *tx) prepare(d DDL) error {
 	if err := t.s.checkDDL(d); err != nil {
 		return err
 	}
+	if err := t.s.checkGlobal(d); err != nil {
+		return err
+	}
 	if err := t.prepareRows(d, v); err != nil {
 		return err
 	}
@@ -194,6 +197,9 @@ func (t *tx) commit(p PendingSchema) error {
 		table = next
 	case TruncateTable:
 		table.TruncateVersion = v
+		if err := t.clearGlobal(table.ID); err != nil {
+			return err
+		}
 	case CreateIndex, AlterIndex:
 		if err := t.putIndex(d.Indexes[0], v, true); err != nil {
 			return err
@@ -213,6 +219,9 @@ func (t *tx) commit(p PendingSchema) error {
 	if err := t.put(TableTable, table.Row()); err != nil {
 		return err
 	}
+	if err := t.setGlobal(table.ID); err != nil {
+		return err
+	}
 	return t.put(TableProperty, UintProperty(PropTablesSchemaVersion, v).Row())
 }
 
@@ -222,6 +231,10 @@ func (t *tx) deleteIndex(i SchemaIndex) error {
 
 // dropTable removes a table, its indexes, and the rights on it, which must not pass to a later table of the same id.
 func (t *tx) dropTable(id uint32, v uint64) error {
+	if err := t.clearGlobal(id); err != nil {
+		return err
+	}
+	t.removeGlobal(id)
 	if err := t.removeTable(id); err != nil {
 		return err
 	}

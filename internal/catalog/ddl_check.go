@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/tuple"
 )
 
@@ -79,6 +80,8 @@ func (s *State) checkTable(t SchemaTable, code errcode.Code) error {
 		return errcode.New(code, shown(t.Name), "the description is too long")
 	case len(t.Format)+len(t.Flags)+len(t.Distribution) > schemaValues:
 		return errcode.New(code, shown(t.Name), "the format or the options are too long")
+	case !isValue(t.Format) || !isValue(t.Flags) || !isValue(t.Distribution):
+		return errcode.New(errcode.InvalidMsgPack, "definition of a table")
 	}
 	if other, ok := s.SchemaTableByName(t.Name); ok && other.ID != t.ID {
 		return errcode.New(errcode.SpaceExists, shown(t.Name))
@@ -97,6 +100,8 @@ func (s *State) checkIndex(t SchemaTable, i SchemaIndex) error {
 		return errcode.New(errcode.ModifyIndex, shown(i.Name), shown(t.Name), "index id too big")
 	case len(i.Type) > nameBytesMax || len(i.Opts)+len(i.Parts) > schemaValues:
 		return errcode.New(errcode.ModifyIndex, shown(i.Name), shown(t.Name), "type, options or parts are too long")
+	case !isValue(i.Opts) || !isValue(i.Parts):
+		return errcode.New(errcode.InvalidMsgPack, "definition of an index")
 	}
 	for _, other := range s.SchemaIndexes(i.TableID) {
 		if other.Name == i.Name && other.ID != i.ID {
@@ -105,6 +110,9 @@ func (s *State) checkIndex(t SchemaTable, i SchemaIndex) error {
 	}
 	return nil
 }
+
+// isValue reports whether bytes are nothing or one well-formed value.
+func isValue(b []byte) bool { return len(b) == 0 || msgpack.Check(b) == nil }
 
 // shown is what an error shows of a name.
 func shown(name string) string { return name[:min(len(name), nameBytesMax)] }

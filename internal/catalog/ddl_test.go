@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -39,11 +40,14 @@ func (w *world) schema(args []string) string {
 	case "abort":
 		op, guard, err = PlanDDLAbort(w.s, version, AbortCause{Code: 3, Message: args[2], Instance: "default_1_1"})
 	case "ddl":
-		d := DDL{Kind: ddlKinds[args[1]]}
+		d := DDL{Kind: ddlKinds[strings.TrimPrefix(args[1], "global-")]}
 		for _, row := range args[2:] {
 			if err := d.add(fromJSON(row)); err != nil {
 				return err.Error() + "\n"
 			}
+		}
+		if strings.HasPrefix(args[1], "global-") {
+			d.Table.Distribution = GlobalDistribution()
 		}
 		op, guard, version, err = PlanDDL(w.s, d)
 	}
@@ -93,6 +97,9 @@ func TestRowsOfTheDictionaryComeBack(t *testing.T) {
 	}
 }
 
+// globalTestTable is the table that is global in random tests.
+const globalTestTable = 514
+
 func drawDDL(t *rapid.T) Op {
 	id := rapid.Uint32Range(512, 514).Draw(t, "table")
 	switch rapid.IntRange(0, 2).Draw(t, "ddl") {
@@ -104,9 +111,15 @@ func drawDDL(t *rapid.T) Op {
 	d := DDL{Kind: DDLKind(rapid.IntRange(0, 8).Draw(t, "kind"))}
 	index := SchemaIndex{TableID: id, ID: rapid.Uint32Range(0, 2).Draw(t, "index"), Type: "tree",
 		Name: rapid.SampledFrom([]string{"pk", "sk", ""}).Draw(t, "name")}
+	if id == globalTestTable {
+		index.Parts = fromJSON(fmt.Sprintf(`[[%d,"unsigned"]]`, index.ID))
+	}
 	switch d.Kind {
 	case CreateTable, AlterTable:
 		d.Table = SchemaTable{ID: id, Name: rapid.SampledFrom([]string{"t", "u", "v", ""}).Draw(t, "name"), Engine: "memtx", Owner: 1}
+		if id == globalTestTable {
+			d.Table.Distribution = GlobalDistribution()
+		}
 		if d.Kind == CreateTable && rapid.Bool().Draw(t, "keyed") {
 			d.Indexes = []SchemaIndex{index}
 		}
@@ -125,7 +138,7 @@ func TestSchemaStateMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := bootstrapped(t)
 		index, term := s.Position()
-		before := ""
+		before, global := "", uint64(0)
 		last, _ := s.PropertyUint(PropNextSchemaVersion)
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			op := drawDDL(t)
@@ -165,6 +178,10 @@ func TestSchemaStateMachine(t *testing.T) {
 				t.Fatalf("outcome of %d is %v, %v", pending.Version, done, err)
 			}
 			last, _ = s.PropertyUint(PropNextSchemaVersion)
+			older := global
+			if global, _ = s.PropertyUint(PropGlobalSchemaVersion); global < older {
+				t.Fatalf("the schema goes back from version %d to %d", older, global)
+			}
 			checkSchema(t, s)
 		}
 	})
@@ -240,8 +257,10 @@ func TestSchemaChangesConflict(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.Note(index+1, term, changes)
-		if err := CheckCAS(s, h, term, guard, []Op{op}); !errcode.Is(err, errcode.CASConflictFound) {
-			t.Errorf("after %s: %v", what, err)
+		for _, p := range []Predicate{guard, {Index: index, Term: term}} { // it is guarded without being told so
+			if err := CheckCAS(s, h, term, p, []Op{op}); !errcode.Is(err, errcode.CASConflictFound) {
+				t.Errorf("after %s: %v", what, err)
+			}
 		}
 	}
 }

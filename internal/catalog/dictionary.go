@@ -25,7 +25,7 @@ type DictionaryChange struct {
 // DictionaryChanges compares the dictionary of a replicaset, which has come to the schema version local, with the tables of
 // the catalog, and returns what has to change, in an order in which the rows can be written one after the other. The leader
 // of its data group writes all of it, together with TablesVersion as its new version, as one entry. What is pending is not
-// among it. spaces and indexes are the rows of _space and _index that belong to users' tables, in any order.
+// among it, nor are global tables. spaces and indexes are the rows of _space and _index that belong to users' tables, in any order.
 func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64) ([]DictionaryChange, error) {
 	d := dictionary{local: local, tables: map[uint32]SchemaTable{}, indexes: map[uint32][]SchemaIndex{}}
 	for _, row := range spaces {
@@ -46,7 +46,7 @@ func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64) ([]Dict
 	d.drop(s, pending.Version)
 	d.freeNames(s, pending.Version)
 	for _, t := range s.SchemaTables() {
-		if t.CreateVersion != pending.Version {
+		if t.CreateVersion != pending.Version && !t.IsGlobal() {
 			d.follow(t, s.SchemaIndexes(t.ID), pending.Version)
 		}
 	}
@@ -99,7 +99,7 @@ func (d *dictionary) dropIndexes(table uint32, gone func(SchemaIndex) bool) {
 // freeNames gives passing names to tables whose names others are to have.
 func (d *dictionary) freeNames(s *State, pending uint64) {
 	for _, t := range s.SchemaTables() {
-		if t.CreateVersion == pending || d.tables[t.ID].Name == t.Name {
+		if t.CreateVersion == pending || t.IsGlobal() || d.tables[t.ID].Name == t.Name {
 			continue
 		}
 		for _, id := range sortedKeys(d.tables) {

@@ -12,11 +12,13 @@ import (
 type replica struct {
 	spaces, indexes map[string][]byte
 	truncated       map[uint32]uint64
+	born            map[uint32]uint64 // version at which the space was made: its rows are not older
 	version         uint64
+	target          uint64
 }
 
 func newReplica() *replica {
-	return &replica{map[string][]byte{}, map[string][]byte{}, map[uint32]uint64{}, 0}
+	return &replica{map[string][]byte{}, map[string][]byte{}, map[uint32]uint64{}, map[uint32]uint64{}, 0, 0}
 }
 
 func rows(m map[string][]byte) (out [][]byte) {
@@ -31,6 +33,7 @@ func (r *replica) follow(t *rapid.T, s *State) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.target = s.TablesVersion()
 	for _, c := range changes {
 		if err := r.write(c); err != nil {
 			t.Fatalf("%v, of %d changes", err, len(changes))
@@ -104,6 +107,9 @@ func (r *replica) writeSpace(c DictionaryChange) error {
 	if c.New != nil {
 		r.spaces[key] = c.New
 	}
+	if c.Old == nil {
+		r.born[t.ID] = r.target
+	}
 	return nil
 }
 
@@ -139,12 +145,15 @@ func checkReplica(t *rapid.T, s *State, r *replica) {
 	p, _ := s.PendingSchema()
 	tables, indexes := 0, 0
 	for _, table := range s.SchemaTables() {
-		if table.CreateVersion == p.Version {
+		if table.CreateVersion == p.Version || table.IsGlobal() {
 			continue
 		}
 		tables++
 		if !bytes.Equal(r.spaces[fmt.Sprint(table.ID)], table.SpaceRow()) {
 			t.Fatalf("space %d differs", table.ID)
+		}
+		if r.born[table.ID] < table.CreateVersion {
+			t.Fatalf("space %d keeps the rows of another of this id", table.ID)
 		}
 		if v := table.TruncateVersion; v > 0 && r.truncated[table.ID] != v && r.truncated[table.ID] > table.CreateVersion {
 			t.Fatalf("space %d was truncated at %d, last at %d", table.ID, r.truncated[table.ID], v)
@@ -223,5 +232,33 @@ func TestExchangedNames(t *testing.T) {
 	}
 	if r.truncated[513] != s.TablesVersion() {
 		t.Error("the truncation did not come")
+	}
+}
+
+// A table that was dropped and made again with the same id, name and format while nobody looked is another table.
+func TestTableOfTheSameID(t *testing.T) {
+	s := bootstrapped(t)
+	change := func(kind DDLKind) {
+		t.Helper()
+		op, _, v, err := PlanDDL(s, DDL{Kind: kind, Table: SchemaTable{ID: 512, Name: "t", Engine: "memtx", Owner: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, s, op)
+		if op, _, err = PlanDDLCommit(s, v); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, s, op)
+	}
+	change(CreateTable)
+	first, local := s.SchemaTables()[0].SpaceRow(), s.TablesVersion()
+	if changes, err := DictionaryChanges(s, [][]byte{first}, nil, local); err != nil || len(changes) != 0 {
+		t.Fatalf("nothing has happened: %v %v", changes, err)
+	}
+	change(DropTable)
+	change(CreateTable)
+	changes, err := DictionaryChanges(s, [][]byte{first}, nil, local)
+	if err != nil || len(changes) != 2 || changes[0].New != nil || changes[1].Old != nil {
+		t.Fatalf("changes %v, %v", changes, err)
 	}
 }

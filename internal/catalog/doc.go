@@ -24,13 +24,17 @@
 //	client       PlanDDL → entry DdlPrepare(v): what is to come is there, not operable; pending_schema_change is set
 //	data leaders see PendingSchema: write into their own log that the table is closed for v (so that whoever leads after
 //	             them knows it too), look at their rows, and report "prepared v" or a cause
-//	governor     all replicasets whose agreement is needed (DDL.MustValidate; of other changes one leader's) have
-//	             reported: PlanDDLCommit(v); one refused: PlanDDLAbort(v, its cause); an operator may abort too
+//	governor     all replicasets whose agreement is needed (State.MustAgree; of other changes one leader's, of a global
+//	             table's nobody's) have reported: PlanDDLCommit(v); one refused: PlanDDLAbort(v, its cause); an operator may
+//	             abort too
 //	data leaders see TablesVersion above the version of their dictionary: write DictionaryChanges and that version as one
 //	             entry of their log, in their own time, also after an absence; a new replicaset begins in the same way
 //	client       waits until SchemaOutcome(v) is done, then until his own replicaset has followed
 //
 // CheckTableOperable is what a write to a table asks first.
+//
+// A table whose distribution is GlobalDistribution has its rows in the catalog itself, beside the system's: GlobalTables lists
+// them, Ascend reads them, PlanDML or an operation Dml writes them. Its changes are judged here, when they begin.
 //
 // What it is not: the log that carries the entries (raftgroup), the loop that feeds it (catalog/runner), the decision what
 // an instance's grade should become (governor), or the engine that shows the tables to clients (box).

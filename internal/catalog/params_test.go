@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func (w *world) client(args []string) string {
 	}
 	guard.Term = w.term
 	out := w.propose(&guard, op)
-	if row != nil {
+	if row != nil && !strings.HasPrefix(out, "error") {
 		text, _ := msgpack.ToJSON(nil, row)
 		out += string(text) + "\n"
 	}

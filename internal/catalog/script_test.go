@@ -209,11 +209,7 @@ func (w *world) rows(name string) string {
 	case "_priv":
 		w.s.PrivRows(func(p PrivRow) bool { return print(p.Append(nil)) })
 	}
-	for _, d := range Defs() {
-		if d.Name == name {
-			w.s.Ascend(d.ID, print)
-		}
-	}
+	w.s.Ascend(tableID(name), print)
 	return out.String()
 }
 

@@ -190,7 +190,7 @@ func parseSnapshotBody(body []byte, version uint32) (Snapshot, error) {
 	}
 	t := tx{s: s}
 	var there []int
-	for range r.count(len(s.tables)) {
+	for range r.count(len(s.tables) + globalTablesMax) {
 		no, err := r.table(&t, there)
 		if err != nil {
 			return Snapshot{}, err
@@ -198,6 +198,9 @@ func parseSnapshotBody(body []byte, version uint32) (Snapshot, error) {
 		there = append(there, no)
 	}
 	if err := r.end(); err != nil {
+		return Snapshot{}, snapshotError("%v", err)
+	}
+	if err := t.setGlobals(); err != nil {
 		return Snapshot{}, snapshotError("%v", err)
 	}
 	if !bytes.Equal(snap.appendBody(nil, version, there), body) {
@@ -221,7 +224,13 @@ func (r *reader) ids() []uint64 {
 // they are younger than the snapshot. Rows are checked as those of a request are, since nothing later does.
 func (r *reader) table(t *tx, there []int) (int, error) {
 	r.arrayOf(2)
-	no, known := t.s.schema.byID[r.uint32()]
+	id := r.uint32()
+	if id >= FirstTableID {
+		if err := t.setGlobals(); err != nil {
+			return 0, snapshotError("%v", err)
+		}
+	}
+	no, known := t.s.schema.byID[id]
 	if r.err == nil && (!known || len(there) > 0 && no <= there[len(there)-1]) {
 		r.fail("table of the catalog, by ascending id")
 	}

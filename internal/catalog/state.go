@@ -15,6 +15,8 @@ type State struct {
 	term   uint64
 	tables []*table // never changed in place once a State was returned to a caller
 	done   []doneRequest
+	// globalBytes is the size of the rows of all global tables.
+	globalBytes int
 }
 
 // table holds the rows of one table, once for each index in that index's order. All slices share the same row bytes.
