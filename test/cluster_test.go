@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -372,4 +374,78 @@ func TestJoinLater(t *testing.T) {
 		s, ok := other.status()
 		return ok && s.WaitingFor != nil && strings.Contains(*s.WaitingFor, "cluster")
 	})
+}
+
+// A listed peer that will never come: an operator says so, of each instance that waits, and the cluster begins without it.
+func TestBootstrapWithout(t *testing.T) {
+	t.Parallel()
+	c := &cluster{t: t, dir: t.TempDir(), factor: 2}
+	c.cookie = filepath.Join(c.dir, "cookie")
+	if err := os.WriteFile(c.cookie, []byte("a-cookie-that-all-of-them-share\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	never := freeAddress(t)
+	c.peers = []string{freeAddress(t), freeAddress(t), never}
+	for i := range 2 {
+		c.instances = append(c.instances, c.start(i))
+	}
+	for _, p := range c.instances {
+		waitFor(t, "the wait for "+never, waitStart, func() bool {
+			s, ok := p.status()
+			return ok && s.WaitingFor != nil && strings.Contains(*s.WaitingFor, never)
+		})
+		if code := runTyping(t, "no\n", "bootstrap", "--without", never, "--peer", p.adminSocket()); code != 1 {
+			t.Fatalf("not confirmed: exit code %d, want 1", code)
+		}
+		if code := runTyping(t, never+"\n", "bootstrap", "--without", never, "--peer", p.adminSocket()); code != 0 {
+			t.Fatalf("bootstrap --without: exit code %d", code)
+		}
+	}
+	c.online()
+	c.leader("data", 2)
+}
+
+// runTyping runs a command that reads what somebody types.
+func runTyping(t testing.TB, typed string, args ...string) int {
+	t.Helper()
+	cmd := exec.Command(binary, args...)
+	cmd.Env, cmd.Stdin = cleanEnviron(), strings.NewReader(typed)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatalf("lycosa %s: %v", strings.Join(args, " "), err)
+	}
+	t.Logf("lycosa %s: %s", strings.Join(args, " "), out)
+	return exitCode(cmd.ProcessState)
+}
+
+// All are stopped and started again with other addresses: told one of the new ones, they find each other.
+func TestAllAddressesChange(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	space := createSpace(t, c.leader("data", 3).admin(), 600, "kv")
+	for n := range 20 {
+		space.insert(list{n, "v"})
+	}
+	for _, p := range c.instances {
+		p.kill()
+	}
+	for i := range c.peers {
+		c.peers[i] = freeAddress(t)
+	}
+	for i := range c.instances {
+		c.instances[i] = c.start(i)
+	}
+	c.online()
+	c.leader("data", 3)
+	for _, p := range c.instances {
+		waitFor(t, "the rows on "+p.listen, waitStart, func() bool { return rowsOf(p, 600) == 20 })
+		waitFor(t, "the new addresses in the catalog", waitStart, func() bool {
+			doc, ok := p.cluster()
+			for _, row := range doc.Instances {
+				ok = ok && slices.Contains(c.peers, row.Address)
+			}
+			return ok
+		})
+	}
 }

@@ -144,6 +144,8 @@ type DiscoveryRecord struct {
 	Peers []string `json:"peers"`
 	// Decision is empty until one is made; its words belong to package discovery.
 	Decision string `json:"decision"`
+	// Without are the addresses that an operator has said will never answer.
+	Without []string `json:"without,omitempty"`
 }
 
 // Check verifies that a discovery record has an id.

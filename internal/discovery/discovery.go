@@ -88,6 +88,8 @@ func (m *Machine) Step(now time.Duration, event Event) []Effect {
 		m.response(now, event)
 	case CallFailed:
 		m.callFailed(now, event)
+	case GoWithout:
+		m.goWithout(event.Address)
 	}
 	if !m.concluded {
 		m.expire(now)
@@ -126,7 +128,7 @@ func (m *Machine) Concluded() (Conclude, bool) { return m.conclusion, m.conclude
 func (m *Machine) Record() Record { return cloneRecord(m.record) }
 
 func cloneRecord(r Record) Record {
-	r.Peers = slices.Clone(r.Peers)
+	r.Peers, r.Without = slices.Clone(r.Peers), slices.Clone(r.Without)
 	return r
 }
 
@@ -137,7 +139,7 @@ func (m *Machine) start(now time.Duration, s Start) {
 	invariant.Check(err == nil, "discovery: start: %v", err)
 	invariant.Check(checkWord(s.Own, AddressBytesMax), "discovery: bad own address %q", s.Own)
 	m.started, m.clusterName, m.own, m.canBoot = true, s.ClusterName, s.Own, s.CanBoot
-	m.record = Record{ID: s.Record.ID, Decision: s.Record.Decision}
+	m.record = Record{ID: s.Record.ID, Decision: s.Record.Decision, Without: slices.Clone(s.Record.Without)}
 	m.peers = make(map[string]*peer)
 	m.waitAt = now + waitInterval
 	if conclusion, ok := ParseDecision(s.Record.Decision); ok {
@@ -321,9 +323,22 @@ func (m *Machine) conclude() {
 	}
 }
 
-// complete reports whether all known addresses have answered in this round and none is in doubt.
+// goWithout remembers that nothing need wait for an address. One that answers all the same counts like any other.
+func (m *Machine) goWithout(address string) {
+	if m.concluded || m.peers[address] == nil || address == m.own || slices.Contains(m.record.Without, address) {
+		return
+	}
+	m.record.Without = append(m.record.Without, address)
+	m.emit(Save{Record: cloneRecord(m.record)})
+}
+
+// complete reports whether all known addresses have answered in this round, but for those that are gone without, and none is
+// in doubt.
 func (m *Machine) complete() bool {
 	for address, p := range m.peers {
+		if !p.counts && slices.Contains(m.record.Without, address) {
+			continue
+		}
 		if !p.counts || p.conflictUntil != 0 || address == m.own && p.id != m.record.ID {
 			return false
 		}

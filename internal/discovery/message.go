@@ -80,6 +80,8 @@ type Record struct {
 	Peers []string
 	// Decision is empty, DecisionBoot, or made by a told leader; ParseDecision reads it.
 	Decision string
+	// Without are addresses that an operator has said will never answer: nothing waits for them.
+	Without []string
 }
 
 // Check says what makes a record that was read from disk unusable: an empty or odd id, a decision that is not understood,
@@ -90,6 +92,9 @@ func (r Record) Check() error {
 	}
 	if _, ok := ParseDecision(r.Decision); !ok && r.Decision != "" {
 		return fmt.Errorf("discovery: unknown decision %.40q in the record", r.Decision)
+	}
+	if !checkPeers(r.Without) {
+		return fmt.Errorf("discovery: bad list of %d peers to go without in the record", len(r.Without))
 	}
 	if !checkPeers(r.Peers) {
 		return fmt.Errorf("discovery: bad list of %d peers in the record", len(r.Peers))
@@ -157,6 +162,10 @@ type CallFailed struct {
 	Text    string
 }
 
+// GoWithout says that an address will never answer. An operator says so, and answers for it: if the instance behind it has made a
+// cluster with others, there will be two.
+type GoWithout struct{ Address string }
+
 // Tick says only that time has passed; Machine.WakeAt says when the next one is wanted.
 type Tick struct{}
 
@@ -165,6 +174,7 @@ func (Receive) event()    {}
 func (Response) event()   {}
 func (CallFailed) event() {}
 func (Tick) event()       {}
+func (GoWithout) event()  {}
 
 // Effect is something that Step wants done: Save, Call, Reply, Conclude or Wait.
 type Effect interface{ effect() }

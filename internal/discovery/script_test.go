@@ -135,6 +135,8 @@ func (s *script) command(verb, name string, words []string, options map[string]s
 	case "fail":
 		call := s.take(a, words[0])
 		s.step(a, CallFailed{Address: call.Address, Round: call.Request.Round, Text: strings.Join(words[1:], " ")})
+	case "without":
+		s.step(a, GoWithout{Address: words[0]})
 	case "waiting":
 		w := a.machine.Waiting()
 		fmt.Fprintf(&s.out, "%s: %s (failure %v)\n", a.name, w.Text, w.Failure)

@@ -46,7 +46,7 @@ func (m *Machine) obstacles() (faults, silent []string) {
 			faults = append(faults, address+": another instance answers at this instance's own address, check --advertise")
 		case p.conflictUntil != 0:
 			faults = append(faults, address+": it answers with more than one id (load-balanced addresses are not supported)")
-		case p.counts:
+		case p.counts, slices.Contains(m.record.Without, address):
 		case p.fault:
 			faults = append(faults, address+": "+p.failure)
 		case p.failure != "":

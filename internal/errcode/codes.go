@@ -327,6 +327,7 @@ const (
 	ImportRefused                 Code = 12022
 	ClusterUUIDMismatch           Code = 12030
 	EpochMismatch                 Code = 12031
+	StaleChange                   Code = 12032
 	JoinClusterName               Code = 12040
 	JoinTier                      Code = 12041
 	JoinNameTaken                 Code = 12042

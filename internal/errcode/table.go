@@ -488,6 +488,8 @@ var table = map[Code]entry{
 		hint: "Two clusters know each other's addresses. Correct --peer and --advertise, or wipe the instance that is in the wrong one."},
 	EpochMismatch: {name: "EPOCH_MISMATCH", format: "The message comes from epoch %d of the cluster, this instance is in epoch %d",
 		hint: "The cluster was made anew from a survivor. Instances of the older epoch never come back: start them on empty directories."},
+	StaleChange: {name: "STALE_CHANGE", format: "A newer catalog has decided on the members of this group already",
+		hint: "Nothing need be done: the governor plans again on the newest catalog."},
 	JoinClusterName: {name: "JOIN_CLUSTER_NAME", format: "This is cluster %s, not %s",
 		hint: "Start the instance with the --cluster-name of the cluster, or with a --peer of its own cluster."},
 	JoinTier: {name: "JOIN_TIER", format: "There is no tier %s, only %s",

@@ -8,10 +8,12 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/lycosadb/lycosa/internal/audit"
 	"github.com/lycosadb/lycosa/internal/config"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/discovery"
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
@@ -56,7 +58,7 @@ func (i *Instance) discoveryRecord() (discovery.Record, error) {
 	if !ok {
 		d.ID = uuid.NewString()
 	}
-	return discovery.Record{ID: d.ID, Peers: d.Peers, Decision: d.Decision}, nil
+	return discovery.Record{ID: d.ID, Peers: d.Peers, Decision: d.Decision, Without: d.Without}, nil
 }
 
 // seeker is a discovery under way. Its machine is stepped by the answers to its calls, by the requests of others, and by
@@ -134,7 +136,7 @@ func (s *seeker) step(event discovery.Event) (discovery.Answer, error) {
 	for _, effect := range s.machine.Step(s.i.clock.Boot(), event) {
 		switch e := effect.(type) {
 		case discovery.Save:
-			r := datadir.DiscoveryRecord{ID: e.Record.ID, Peers: e.Record.Peers, Decision: e.Record.Decision}
+			r := datadir.DiscoveryRecord{ID: e.Record.ID, Peers: e.Record.Peers, Decision: e.Record.Decision, Without: e.Record.Without}
 			if err := s.i.dir.WriteDiscovery(r); err != nil {
 				s.failed = err
 				return answer, err
@@ -211,6 +213,35 @@ func (i *Instance) leaderToJoin() (address, cluster string) {
 	default:
 		return e.Leader, e.ClusterUUID
 	}
+}
+
+// goWithout makes the discovery of this instance wait no longer for a peer.
+func (i *Instance) goWithout(message []byte) ([]byte, error) {
+	m, err := wire.DecodeBootstrapWithout(message)
+	if err != nil {
+		return nil, err
+	}
+	s := i.seeker.Load()
+	if s == nil {
+		return nil, errcode.New(errcode.IllegalParams, "this instance does not look for its cluster: its state is "+i.life.published().State.String())
+	}
+	s.mu.Lock()
+	known := slices.Contains(s.machine.Record().Peers, m.Peer) && m.Peer != i.cfg.Advertise
+	s.mu.Unlock()
+	if !known {
+		return nil, errcode.New(errcode.IllegalParams, m.Peer+" is none of the peers that this instance waits for")
+	}
+	what := "bootstrap --without " + m.Peer
+	if err := i.audit.Write(audit.Entry{Event: "privileged_intent", Who: adminUser.Name, What: what, Privileged: true}); err != nil {
+		return nil, errcode.Newf(errcode.WALIO, "the audit log can not be written: %v", err)
+	}
+	_, err = s.step(discovery.GoWithout{Address: m.Peer})
+	e := event.Privileged{At: i.clock.Wall(), Who: adminUser.Name, Where: i.cfg.AdminSocketPath(), What: what, Result: "ok"}
+	if err != nil {
+		e.Result = "failed: " + err.Error()
+	}
+	i.sink.Emit(e)
+	return nil, err
 }
 
 // canBoot tells whether this instance's tier may vote.

@@ -2,7 +2,6 @@ package instance
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -104,6 +103,7 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 		return nil, errcode.New(errcode.InstanceExpelled, row.Name)
 	}
 	c.book.tell(h.RaftID, h.Address)
+	i.pool.Alive(h.Address)
 	return c, nil
 }
 
@@ -133,8 +133,7 @@ func (i *Instance) answerInteract(_ context.Context, message []byte) ([]byte, er
 		i.noteReport(c, in.Header, *in.Report)
 	}
 	for _, g := range in.Messages {
-		// The decoded message lives longer than the request that brought it.
-		m, err := raftgroup.DecodeMessage(clone(g.Data))
+		m, err := raftgroup.DecodeMessage(g.Data)
 		if err != nil {
 			return nil, errcode.New(errcode.IllegalParams, err.Error())
 		}
@@ -284,7 +283,7 @@ func (i *Instance) admitGovernor(h wire.Header) (*core, error) {
 }
 
 // errStale refuses a change of membership that was planned on an older catalog than the last one.
-var errStale = errors.New("a newer catalog has decided on the members of this group already")
+var errStale = errcode.New(errcode.StaleChange)
 
 func (i *Instance) changeDataGroup(ctx context.Context, c *core, changes []raftgroup.Change, index uint64) error {
 	return changeMembers(ctx, c.dataLoop.Call, changes, func(*raftgroup.Group) error {

@@ -14,7 +14,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/transport"
-	"github.com/lycosadb/lycosa/internal/rpc"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 )
 
@@ -32,7 +31,7 @@ const (
 // newTransport makes what carries the messages of this instance's groups to others.
 func (i *Instance) newTransport(c *core) *transport.Transport {
 	return transport.New(transport.Options{
-		Caller: caller{i.pool}, Header: func() wire.Header { return i.header(c) }, Logger: i.log,
+		Caller: i.pool, Header: func() wire.Header { return i.header(c) }, Logger: i.log,
 		Report: func(address string) *wire.Report {
 			if address != i.catalogLeader(c) {
 				return nil
@@ -58,14 +57,6 @@ func (i *Instance) newTransport(c *core) *transport.Transport {
 			}
 		},
 	})
-}
-
-// caller is the pool as the transport wants it.
-type caller struct{ *rpc.Pool }
-
-// Start begins a call.
-func (c caller) Start(ctx context.Context, address, procedure string, message []byte) (func(context.Context) ([]byte, error), error) {
-	return c.Pool.Start(ctx, address, procedure, message)
 }
 
 // reports is what an instance says of itself, and what it has heard of others.

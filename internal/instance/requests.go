@@ -16,6 +16,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/iproto/server"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/rpc/wire"
 	"github.com/lycosadb/lycosa/internal/tuple"
 )
 
@@ -35,11 +36,26 @@ func (w *waiting) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 	if out, done, handled := w.i.servePeer(s, req, 0, out); handled {
 		return out, done
 	}
+	if req.Type == iproto.TypeCall && string(req.Function) == wire.ProcWithout && s.User().ID == catalog.AdminID {
+		return w.without(req, out), true
+	}
 	refusal := w.i.life.published().Refusal()
 	if refusal == nil {
 		refusal = errcode.New(errcode.Loading, w.i.life.published().State.String())
 	}
 	return iproto.AppendError(out, req.Sync, 0, refusal), true
+}
+
+// without is answered only while an instance looks for its cluster.
+func (w *waiting) without(req *iproto.Request, out []byte) []byte {
+	message, err := wire.Argument(req.Tuple)
+	if err == nil {
+		_, err = w.i.goWithout(message)
+	}
+	if err != nil {
+		return iproto.AppendError(out, req.Sync, 0, errcode.Of(err))
+	}
+	return iproto.AppendData(out, req.Sync, 0, wire.AppendNil(nil))
 }
 
 // Answer has nothing to add: nothing is put off.
