@@ -51,3 +51,22 @@ func TestAnEntryIsKnownByItsTerm(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIndexServesThoseWhoCameBeforeItWasAskedFor: whoever came later waits for the next request, also where requests
+// overtake each other.
+func TestAnIndexServesThoseWhoCameBeforeItWasAskedFor(t *testing.T) {
+	l := &Loop[int]{}
+	served := map[uint64]uint64{}
+	for _, first := range []uint64{1, 2, 3, 0} {
+		l.reads.waiting = append(l.reads.waiting, &readWaiter{first: first, done: func(index uint64, _ error) { served[first] = index }})
+	}
+	l.reads.newest = 3
+	l.answerReads([]raftgroup.ReadState{{Request: 2, Index: 20}})
+	if len(served) != 2 || served[1] != 20 || served[2] != 20 || l.reads.newest != 3 {
+		t.Errorf("served %v, request %d is out", served, l.reads.newest)
+	}
+	l.answerReads([]raftgroup.ReadState{{Request: 1, Index: 10}, {Request: 3, Index: 30}})
+	if len(served) != 3 || served[3] != 30 || l.reads.newest != 0 || len(l.reads.waiting) != 1 {
+		t.Errorf("served %v, request %d is out", served, l.reads.newest)
+	}
+}
