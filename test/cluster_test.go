@@ -449,3 +449,87 @@ func TestAllAddressesChange(t *testing.T) {
 		})
 	}
 }
+
+// All go down, and one of three never comes back: the other two go on with all rows.
+func TestOneIsMissing(t *testing.T) {
+	t.Parallel()
+	for missing := range 3 {
+		t.Run(fmt.Sprintf("i%d", missing+1), func(t *testing.T) {
+			c := newCluster(t, 3, 3)
+			c.online()
+			space := createSpace(t, c.leader("data", 3).admin(), 600, "kv")
+			for n := range 20 {
+				space.insert(list{n, "v"})
+			}
+			for _, p := range c.instances {
+				p.kill()
+			}
+			for i := range c.instances {
+				if i != missing {
+					c.instances[i] = c.start(i)
+				}
+			}
+			c.online()
+			leader := c.leader("data", 3)
+			(table{t: t, c: leader.admin(), id: 600}).insert(list{100, "without the third"})
+			if n := rowsOf(leader, 600); n != 21 {
+				t.Fatalf("%d rows, want 21", n)
+			}
+		})
+	}
+}
+
+// A leader that is asked to stop hands over first: a client who follows the leader sees all of its writes done, and none whose
+// outcome is unknown.
+func TestStopHandsOver(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	old := c.leader("data", 3)
+	createSpace(t, old.admin(), 600, "kv")
+	other := c.instances[0]
+	if other == old {
+		other = c.instances[1]
+	}
+	stopping := make(chan struct{})
+	go func() {
+		defer close(stopping)
+		old.signal(syscall.SIGTERM)
+		<-old.done
+	}()
+	written := 0
+	for done := false; !done || written < 200; {
+		select {
+		case <-stopping:
+			done = true
+		default:
+		}
+		err := writeSomewhere(other, written)
+		switch codeOf(err) {
+		case 0:
+			written++
+		case 12001:
+			t.Fatalf("write %d: %v", written, err)
+		default: // refused: surely not done
+		}
+	}
+	if old.code != 0 {
+		t.Fatalf("exit code %d of the leader that was stopped", old.code)
+	}
+	if n := rowsOf(c.leader("data", 3), 600); n != written {
+		t.Fatalf("%d rows, %d were written", n, written)
+	}
+}
+
+// writeSomewhere inserts a row by way of an instance, which passes it on to its leader.
+func writeSomewhere(p *proc, n int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, err := client.Dial(ctx, p.adminSocket(), client.Options{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Insert(ctx, 600, pack(list{n, "v"}))
+	return err
+}

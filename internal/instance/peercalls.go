@@ -250,7 +250,7 @@ func (i *Instance) answerGroupChange(ctx context.Context, message []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	return nil, i.changeDataGroup(ctx, c, m.Changes, m.CatalogIndex)
+	return nil, i.changeDataGroup(ctx, c, m)
 }
 
 // answerTransfer hands the leadership of a group over.
@@ -285,12 +285,12 @@ func (i *Instance) admitGovernor(h wire.Header) (*core, error) {
 // errStale refuses a change of membership that was planned on an older catalog than the last one.
 var errStale = errcode.New(errcode.StaleChange)
 
-func (i *Instance) changeDataGroup(ctx context.Context, c *core, changes []raftgroup.Change, index uint64) error {
-	return changeMembers(ctx, c.dataLoop.Call, changes, func(*raftgroup.Group) error {
-		if index < c.membersOf {
+func (i *Instance) changeDataGroup(ctx context.Context, c *core, m wire.GroupChange) error {
+	return changeMembers(ctx, c.dataLoop.Call, m.Changes, func(g *raftgroup.Group) error {
+		if m.CatalogIndex < c.membersOf || g.Term() != m.Term || !slices.Equal(g.Status().Voters, m.Voters) {
 			return errStale
 		}
-		c.membersOf = index
+		c.membersOf = m.CatalogIndex
 		return nil
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
@@ -122,6 +123,20 @@ func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {
 	}
 }
 
+// leave ends an expelled instance once its vote in the catalog's group is taken: until then that group may need it.
+func (i *Instance) leave(name string) {
+	c := i.core.Load()
+	until := i.clock.Boot() + leaveTimeout
+	for c != nil && i.clock.Boot() < until {
+		s := c.catalogLoop.Status()
+		if !slices.Contains(s.Voters, s.ID) && !s.Joint {
+			break
+		}
+		pause(context.Background(), leavePoll)
+	}
+	i.outcast(errcode.New(errcode.InstanceExpelled, name))
+}
+
 // outcast ends what an instance does that is not a member any more: one that serves stops, one that has just been started says so.
 func (i *Instance) outcast(err error) {
 	i.fail(ipc.ClassRefused, err)
@@ -191,6 +206,9 @@ const (
 	onlineRetry    = 5 * time.Millisecond
 	onlineRetryMax = 5 * time.Second
 	askedTimeout   = 3 * time.Second
+	// leaveTimeout bounds the wait of an expelled instance for the end of its vote, looked at each leavePoll.
+	leaveTimeout = 10 * time.Second
+	leavePoll    = 20 * time.Millisecond
 )
 
 // confirmOnline asks for target grade Online, again whenever the catalog says otherwise, and tells the supervisor once both
@@ -315,7 +333,7 @@ func (i *Instance) gradeChanged(ch catalog.Change) {
 	}
 	now := i.clock.Wall()
 	if row.Current.Name == lifecycle.Expelled && row.UUID == i.instanceUUID() {
-		i.outcast(errcode.New(errcode.InstanceExpelled, row.Name))
+		go i.leave(row.Name)
 	}
 	if old.Current != row.Current {
 		i.sink.Emit(event.GradeChanged{At: now, Instance: row.Name, From: old.Current, To: row.Current})

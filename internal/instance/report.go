@@ -186,7 +186,7 @@ func (i *Instance) tellLeader(c *core, leader uint64) bool {
 func (i *Instance) governorInput(c *core) governor.Input {
 	cat := c.catalogLoop.Status()
 	in := governor.Input{
-		Now: i.clock.Wall(), Leading: cat.Role == raftgroup.RoleLeader, Term: cat.Term, Catalog: c.catalog.View(),
+		Now: i.clock.Wall(), Leading: i.governs(c), Term: cat.Term, Catalog: c.catalog.View(),
 		Instances: map[string]governor.Observed{}, DataGroups: map[string]governor.GroupView{},
 	}
 	if row, ok := in.Catalog.InstanceByRaftID(cat.LeaderID); ok {
@@ -203,6 +203,18 @@ func (i *Instance) governorInput(c *core) governor.Input {
 		i.observe(ctx, c, &in, row)
 	}
 	return in
+}
+
+// governs tells whether this instance leads the catalog and has applied all that came before.
+func (i *Instance) governs(c *core) bool {
+	leads := false
+	ctx, cancel := context.WithTimeout(context.Background(), askedTimeout)
+	defer cancel()
+	_ = c.catalogLoop.Call(ctx, func(g *raftgroup.Group) error { // a loop that has ended leads nothing
+		leads = g.Leading()
+		return nil
+	})
+	return leads
 }
 
 // leading notes when this instance has begun to lead. Reports of before are forgotten: they may be old.
@@ -290,11 +302,11 @@ func (i *Instance) act(ctx context.Context, c *core, step governor.Step) error {
 			return nil
 		})
 	case governor.GroupChange:
+		m := wire.GroupChange{Header: i.header(c), Changes: a.Changes, CatalogIndex: a.CatalogIndex, Term: a.Term, Voters: a.Voters}
 		if a.Leader == c.id.InstanceName {
-			return i.changeDataGroup(ctx, c, a.Changes, a.CatalogIndex)
+			return i.changeDataGroup(ctx, c, m)
 		}
-		return i.ask(ctx, c, a.Leader, wire.ProcGroupChange, wire.GroupChange{
-			Header: i.header(c), Changes: a.Changes, CatalogIndex: a.CatalogIndex}.Append(nil))
+		return i.ask(ctx, c, a.Leader, wire.ProcGroupChange, m.Append(nil))
 	case governor.TransferLeader:
 		return i.transfer(ctx, c, a)
 	}

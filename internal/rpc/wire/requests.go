@@ -30,6 +30,9 @@ type GroupChange struct {
 	Changes []raftgroup.Change
 	// CatalogIndex is the index of the catalog from which the changes follow; the group refuses an older one than it has seen.
 	CatalogIndex uint64
+	// Term is that of the data group, and Voters are its voters, on which the changes were planned: with others they are void.
+	Term   uint64
+	Voters []uint64
 }
 
 // Transfer asks the leader of a group to hand over to a member of it.
@@ -63,7 +66,7 @@ const (
 	rangeFields       = 5
 	resultFields      = 3
 	readIndexFields   = 2
-	groupChangeFields = 3
+	groupChangeFields = 5
 	transferFields    = 3
 	chunkFields       = 5
 	partFields        = 2
@@ -194,7 +197,8 @@ func (m GroupChange) Append(dst []byte) []byte {
 	for _, c := range m.Changes {
 		dst = msgpack.AppendUint(msgpack.AppendUint(msgpack.AppendArrayHeader(dst, 2), uint64(c.Op)), c.ID)
 	}
-	return msgpack.AppendUint(dst, m.CatalogIndex)
+	dst = msgpack.AppendUint(msgpack.AppendUint(dst, m.CatalogIndex), m.Term)
+	return appendIDs(dst, m.Voters)
 }
 
 // DecodeGroupChange reads a message. Errors: 1.
@@ -211,7 +215,7 @@ func DecodeGroupChange(b []byte) (GroupChange, error) {
 		m.Changes = append(m.Changes, raftgroup.Change{Op: op, ID: r.uint()})
 		r.skip(more)
 	}
-	m.CatalogIndex = r.uint()
+	m.CatalogIndex, m.Term, m.Voters = r.uint(), r.uint(), r.ids()
 	if err := r.end(extra); err != nil {
 		return GroupChange{}, err
 	}

@@ -58,7 +58,7 @@ func messages() []message {
 	bare := Interact{Header: Header{ClusterUUID: "c"}}
 	unguarded := CAS{Header: header, Ops: []catalog.Op{{Kind: catalog.Nop}}}
 	readIndex := ReadIndex{Header: header, Group: GroupData}
-	change := GroupChange{Header: header, CatalogIndex: 77, Changes: []raftgroup.Change{
+	change := GroupChange{Header: header, CatalogIndex: 77, Term: 6, Voters: []uint64{2, 4}, Changes: []raftgroup.Change{
 		{Op: raftgroup.AddLearner, ID: 4}, {Op: raftgroup.Remove, ID: 5}, {Op: raftgroup.AddVoter, ID: 1 << 50}}}
 	proxied := Proxy{Header: header, Statements: []ProxyStatement{{User: 31, Type: 2, Space: 600, Index: 1, IndexBase: 1, Schema: 9}, {Type: 4}}}
 	carried := ProxyAnswer{Index: 1 << 40, Replies: []ProxyReply{{Body: []byte{0x80}}, {Code: 1 << 15, Body: []byte{0x81, 1, 2}}}}
@@ -182,7 +182,7 @@ func arrays(t *testing.T, b []byte) (all []int) {
 // TestNewerVersion: fields that a newer version added are passed over, in whatever structure they are. What is no list of
 // a message is a structure.
 func TestNewerVersion(t *testing.T) {
-	lists := map[string]int{"Interact": 4, "Interact, bare": 1, "CAS": 1, "GroupChange": 1, "Discover": 1,
+	lists := map[string]int{"Interact": 4, "Interact, bare": 1, "CAS": 1, "GroupChange": 2, "Discover": 1,
 		"answer to Discover": 1, "answer of a member": 1, "Proxy": 1, "answer to Proxy": 1}
 	for _, m := range messages() {
 		b, refused := m.append(nil), 0
