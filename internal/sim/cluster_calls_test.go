@@ -83,8 +83,9 @@ func (c *cluster) delayOf() time.Duration {
 }
 
 // carry takes something from one instance to whoever is at an address, or loses it, or brings it more than once.
-func (c *cluster) carry(from *instance, address string, deliver func(to *instance)) {
+func (c *cluster) carry(from *instance, what any, address string, deliver func(to *instance)) {
 	c.stats.messages++
+	c.count(from, what)
 	once := func(d time.Duration) {
 		c.after(d, func() {
 			if to := c.routes[address]; to != nil && to.up && !c.cut[link{from.no, to.no}] {
@@ -121,9 +122,9 @@ func (i *instance) call(address string, req any, timeout time.Duration, done fun
 		}
 	}
 	i.own(timeout, func() { finish(nil, errTimeout) })
-	c.carry(i, address, func(to *instance) {
+	c.carry(i, req, address, func(to *instance) {
 		to.serve(req, func(answer any, err error) {
-			c.carry(to, i.address, func(back *instance) {
+			c.carry(to, "answer", i.address, func(back *instance) {
 				if back == i {
 					finish(answer, err)
 				}
@@ -390,7 +391,7 @@ func (i *instance) sendRaft(r *replica, m raftgroup.Message) {
 		r.g.ReportUnreachable(to)
 		return
 	}
-	c.carry(i, address, func(to *instance) { to.receive(p) })
+	c.carry(i, m, address, func(to *instance) { to.receive(p) })
 }
 
 func (i *instance) receive(p packet) {

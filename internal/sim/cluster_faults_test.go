@@ -17,7 +17,7 @@ func (c *cluster) startFaults() {
 		do    func()
 	}{
 		{o.kill, c.killOne}, {o.pause, c.pauseOne}, {o.part, c.part}, {o.transfer, c.transferOne},
-		{o.stop, c.stopOne}, {o.expel, c.expelOne},
+		{o.stop, c.stopOne}, {o.expel, c.expelOne}, {o.replace, c.loseOne},
 	} {
 		if f.every > 0 {
 			c.every(f.every, f.do)
@@ -138,16 +138,21 @@ func (c *cluster) stopOne() {
 // that have moved know each other from nowhere else.
 func (i *instance) move() {
 	for _, o := range i.c.instances {
-		o.known = nil
-		for _, member := range i.c.instances {
-			o.known = append(o.known, member.no)
-		}
+		o.knowAll()
 	}
 	delete(i.c.routes, i.address)
 	i.moves++
 	i.address = addressOf(i.no, i.moves)
 	i.c.routes[i.address] = i
 	i.c.notef("%d moves to %s", i.no, i.address)
+}
+
+// knowAll puts all instances into the list of peers.
+func (i *instance) knowAll() {
+	i.known = nil
+	for _, o := range i.c.instances {
+		i.known = append(i.known, o.no)
+	}
 }
 
 // serving are the instances that serve.
@@ -163,7 +168,7 @@ func (c *cluster) homeless() bool {
 // expelOne has an instance expelled, unless too few would be left, and lets a new one join.
 func (c *cluster) expelOne() {
 	list := c.serving()
-	if len(list) < 3 || c.homeless() {
+	if len(list) < 3 || c.homeless() || c.lost != nil {
 		return
 	}
 	asked, victim := list[c.rng.IntN(len(list))], list[c.rng.IntN(len(list))]
@@ -192,6 +197,92 @@ func (c *cluster) expelOne() {
 			i.start()
 		}
 	}}, 2*time.Second)
+}
+
+// loseOne takes the files of an instance away, and has it replaced. There is one such loss at a time, and none that would leave
+// a group without a majority.
+func (c *cluster) loseOne() {
+	list := c.serving()
+	if c.lost != nil || c.homeless() || len(list) < 3 {
+		return
+	}
+	i := list[c.rng.IntN(len(list))]
+	cat, data := c.leaderOf("catalog"), c.leaderOf(i.data.key)
+	if cat == nil || data == nil || !spares(cat, i.catalog.id) || !spares(data, i.data.id) {
+		return
+	}
+	for _, row := range cat.i.cat.view.Instances() {
+		if row.Target.Name == lifecycle.Expelled && row.Current.Name != lifecycle.Expelled {
+			return
+		}
+	}
+	c.notef("%d loses its files", i.no)
+	i.name = i.disk.identity.InstanceName
+	i.end(true)
+	i.disk, i.held, c.lost = directory{}, true, i
+	i.knowAll()
+	c.replace(i)
+}
+
+// leaderOf is the leader of a group in its newest term, nil if none is sure.
+func (c *cluster) leaderOf(key string) (found *replica) {
+	for _, i := range c.serving() {
+		for _, r := range []*replica{i.catalog, i.data} {
+			if r.key == key && r.g.Leading() && (found == nil || r.g.Term() > found.g.Term()) {
+				found = r
+			}
+		}
+	}
+	return found
+}
+
+// spares: a group keeps a majority without one of its members, and nothing about its members is under way.
+func spares(r *replica, id uint64) bool {
+	s := r.g.Status()
+	return !s.Joint && s.LastIndex == s.Applied && len(s.Voters) != 2 && (len(s.Voters) > 2 || s.Voters[0] != id)
+}
+
+// replace asks for new raft ids as soon as the instance is Offline, starts it on an empty directory then, and looks on until it
+// is Online again.
+func (c *cluster) replace(i *instance) {
+	c.after(300*time.Millisecond, func() {
+		if i.gone {
+			c.lost = nil
+			return
+		}
+		defer c.replaceAgain(i)
+		list := slices.DeleteFunc(c.serving(), func(o *instance) bool { return o == i })
+		if len(list) == 0 {
+			return
+		}
+		asked := list[c.rng.IntN(len(list))]
+		row, ok := asked.cat.view.Instance(i.name)
+		if !i.held {
+			if ok && row.Current.Name == lifecycle.Online && row.Permit == "" && i.catalog != nil {
+				c.lost = nil
+			}
+			return
+		}
+		op, guard, err := catalog.PlanReplace(asked.cat.view, i.name, false)
+		if err != nil {
+			return
+		}
+		guard.Term = asked.catalog.g.Term()
+		asked.record(proposal{ops: []catalog.Op{op}, guard: &guard, done: func(_ catalog.Result, err error) {
+			c.notef("replace %s: %v", i.name, err)
+			if err == nil && i.held {
+				c.stats.replaces++
+				i.held = false
+				i.startLater(0)
+			}
+		}}, 2*time.Second)
+	})
+}
+
+func (c *cluster) replaceAgain(i *instance) {
+	if c.lost == i {
+		c.replace(i)
+	}
 }
 
 // heal ends all faults.

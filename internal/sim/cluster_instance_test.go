@@ -40,6 +40,7 @@ type instance struct {
 	life           int
 	up, gone       bool // gone: it is expelled, or its operator took it away
 	stopping       bool
+	held           bool // its files are lost, and it waits for its permit
 	paused         time.Duration
 	stage          lifecycle.Stage
 	state          lifecycle.State
@@ -161,7 +162,7 @@ func (i *instance) end(power bool) {
 func (i *instance) startLater(d time.Duration) {
 	life := i.life
 	i.c.after(d, func() {
-		if i.life == life && !i.up && !i.gone {
+		if i.life == life && !i.up && !i.gone && !i.held {
 			i.start()
 		}
 	})

@@ -74,6 +74,10 @@ type cluster struct {
 	checks    clusterChecks
 	clients   clusterClients
 	stats     clusterStats
+	// lost is the instance whose files are lost, until it is back.
+	lost *instance
+	// traffic is nil unless messages are counted.
+	traffic *traffic
 }
 
 // clusterStats tell how far a run has reached.
