@@ -533,3 +533,42 @@ func writeSomewhere(p *proc, n int) error {
 	_, err = conn.Insert(ctx, 600, pack(list{n, "v"}))
 	return err
 }
+
+// A parameter that is changed at one instance is the new one at all of them, without a restart; values that make no sense are
+// refused.
+func TestParameterTakesEffect(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 3)
+	c.online()
+	const table = 431 // _pico_db_config
+	ctx := context.Background()
+	admin := c.instances[0].admin()
+	do(t, "set the parameter")(admin.Replace(ctx, table, pack(list{"auto_offline_timeout", "", 1.5})))
+	for _, p := range c.instances {
+		waitFor(t, "the parameter at "+p.listen, waitStart, func() bool {
+			row, err := p.admin().Select(ctx, iproto.SelectArgs{Space: table, Iterator: iproto.IterEQ, Limit: 1, Key: pack(list{"auto_offline_timeout", ""})})
+			return err == nil && strings.Contains(toJSON(t, row), "1.5")
+		})
+	}
+	for what, row := range map[string]list{"no number": {"auto_offline_timeout", "", "soon"}, "too small": {"auto_offline_timeout", "", 0.0001},
+		"fixed": {"election_timeout", "", 2.0}, "unknown": {"no_such_parameter", "", 1}} {
+		if _, err := admin.Replace(ctx, table, pack(row)); codeOf(err) <= 0 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := dial(t, c.instances[0].listen, client.Options{}).Replace(ctx, table, pack(list{"auto_offline_timeout", "", 2.0})); codeOf(err) != 42 {
+		t.Errorf("guest may change parameters: %v", err)
+	}
+	gone := c.instances[2]
+	name := nameOf(gone)
+	gone.kill()
+	waitFor(t, "grade Offline after the new time of silence", waitStart, func() bool {
+		doc, _ := c.instances[0].cluster()
+		for _, row := range doc.Instances {
+			if row.Name == name {
+				return row.Grade.Current.Name == "Offline"
+			}
+		}
+		return false
+	})
+}

@@ -25,8 +25,6 @@ const (
 	snapshotsKept = 2
 	// checkpointPoll is how often the size of the log is looked at.
 	checkpointPoll = time.Second
-	// catalogEntriesMax is the number of entries after which the catalog is written again.
-	catalogEntriesMax = 10_000
 	// checkpointRetry is the pause after a snapshot that failed: on a full disk each try takes, for a while, the room that
 	// is left.
 	checkpointRetry = 30 * time.Second
@@ -244,7 +242,7 @@ func (i *Instance) checkpointLoop(ctx context.Context, c *core) {
 			}
 			data.done(i.clock.Boot(), err)
 		}
-		tooLong := c.catalog.Applied() >= c.catalogSnapshot.Load()+catalogEntriesMax
+		tooLong := c.catalog.Applied() >= c.catalogSnapshot.Load()+c.catalog.View().Count(catalog.ConfRaftWALCountMax)
 		if ofCatalog.due(i.clock.Boot(), tooLong || catalogWanted) {
 			err := i.checkpointCatalog(c)
 			if err != nil {

@@ -174,6 +174,10 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 			b.changeAccess(s, ss, req)
 			return out, false
 		}
+		if isCatalogTable(req.SpaceID) {
+			b.changeCatalog(s, ss, req)
+			return out, false
+		}
 		b.gather(s, ss, req)
 		return out, false
 	case iproto.TypeCall, iproto.TypeCall16:
@@ -422,14 +426,7 @@ func (b *backend) changeAccess(s *server.Session, ss *session, req *iproto.Reque
 	go func() {
 		row, err := b.runAccess(&kept, user)
 		b.auditAccess(s, user, &kept, err)
-		switch {
-		case err != nil:
-			s.Complete(iproto.AppendError(nil, kept.Sync, b.SchemaVersion(), errcode.Of(err)))
-		case row == nil:
-			s.Complete(iproto.AppendData(nil, kept.Sync, b.SchemaVersion()))
-		default:
-			s.Complete(iproto.AppendData(nil, kept.Sync, b.SchemaVersion(), row))
-		}
+		s.Complete(b.reply(kept.Sync, row, err))
 	}()
 }
 
