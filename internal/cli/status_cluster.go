@@ -174,12 +174,15 @@ func (r statusReport) lines() []string {
 func (c clusterStatus) lines() []string {
 	var instances, replicasets, tiers [][]string
 	for i, in := range c.Instances {
-		lag := ""
-		if in.LagEntries != nil {
-			lag = strconv.FormatUint(*in.LagEntries, 10)
+		cells := []string{in.Name, in.Address, in.Tier, in.Replicaset, gradeText(in.Grade.Current, in.Grade.Target)}
+		if in.Grade.Current == nil || in.Grade.Current.Name != "Expelled" { // what is known of one that is gone is of the past
+			lag := ""
+			if in.LagEntries != nil {
+				lag = strconv.FormatUint(*in.LagEntries, 10)
+			}
+			cells = append(cells, in.State, c.leads(i), lag, c.silence(i))
 		}
-		instances = append(instances, []string{in.Name, in.Address, in.Tier, in.Replicaset, gradeText(in.Grade.Current, in.Grade.Target),
-			in.State, c.leads(i), lag, c.silence(i)})
+		instances = append(instances, cells)
 	}
 	for _, r := range c.Replicasets {
 		weight := ""

@@ -76,7 +76,9 @@ func clusterOf(leaderAddress, state string) string {
 		{"name": "i1", "address": "` + leaderAddress + `", "replicaset": "default_1", "tier": "default", "state": "RolesConfigured",
 			"is_leader": true, "lag_entries": 0, "last_seen": "2026-11-22T12:00:09.500000000Z", "grade": ` + onlineGrade + `},
 		{"name": "i2", "address": "127.0.0.1:2", "replicaset": "default_1", "tier": "default", "state": ` + state + `,
-			"is_leader": false, "lag_entries": 7, "last_seen": "2026-11-22T12:00:00.000000000Z", "grade": {"current": {"name": "Offline", "incarnation": 1}, "target": {"name": "Online", "incarnation": 2}}}],
+			"is_leader": false, "lag_entries": 7, "last_seen": "2026-11-22T12:00:00.000000000Z", "grade": {"current": {"name": "Offline", "incarnation": 1}, "target": {"name": "Online", "incarnation": 2}}},
+		{"name": "i3", "address": "127.0.0.1:3", "replicaset": "default_1", "tier": "default", "state": "RolesConfigured", "last_seen": "2026-11-22T12:00:00.000000000Z",
+			"is_leader": false, "lag_entries": 9, "grade": {"current": {"name": "Expelled", "incarnation": 1}, "target": {"name": "Expelled", "incarnation": 1}}}],
 		"replicasets": [{"name": "default_1", "tier": "default", "leader": "i1", "state": "ready", "weight": 1}],
 		"tiers": [{"name": "default", "replication_factor": 2, "can_vote": true, "wal_mode": "fsync", "bucket_count": 3000}],
 		"issues": [{"level": "warning", "instance": "i2", "text": "it lags", "hint": "look at it"}],
@@ -111,6 +113,7 @@ func TestStatusOfACluster(t *testing.T) {
 	expect("instance  address      tier     replicaset  grade                    state               leads          lag  last seen\n",
 		"i1        127.0.0.1:1  default  default_1   Online                   RolesConfigured     catalog, data  0\n",
 		"i2        127.0.0.1:2  default  default_1   Offline (target Online)  ConnectingFullmesh                 7    9s ago\n",
+		"i3        127.0.0.1:3  default  default_1   Expelled\n",
 		"replicaset  tier     leader  state  weight\ndefault_1   default  i1      ready  1\n",
 		"default  2                   yes       fsync     3000\n",
 		"issue, warning: i2: it lags; look at it\nwaiting: i2: waiting to catch up\n")
