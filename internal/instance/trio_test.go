@@ -36,7 +36,8 @@ type trio struct {
 	lost      atomic.Bool
 }
 
-func startTrio(t *testing.T) *trio {
+// startTrio starts it. The election timeout is long where a test wants peace.
+func startTrio(t *testing.T, election time.Duration) *trio {
 	t.Helper()
 	n := &trio{t: t, replicas: map[uint64]*backend{}, cut: map[uint64]bool{}}
 	users := bootstrapped(t)
@@ -52,14 +53,14 @@ func startTrio(t *testing.T) *trio {
 	n.mu.Lock() // no message before all are there
 	defer n.mu.Unlock()
 	for id, b := range n.replicas {
-		b.c.dataLoop = n.startLoop(id, b.c.machine)
+		b.c.dataLoop = n.startLoop(id, b.c.machine, election)
 		b.group, b.submit = b.c.dataLoop, b.c.dataLoop.Submit
 	}
 	t.Cleanup(n.stop)
 	return n
 }
 
-func (n *trio) startLoop(id uint64, m *replicaset.Machine) *runner.Loop[*replicaset.Batch] {
+func (n *trio) startLoop(id uint64, m *replicaset.Machine, election time.Duration) *runner.Loop[*replicaset.Batch] {
 	n.t.Helper()
 	log, err := wal.Open(wal.Options{FS: fault.New(), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}})
 	if err != nil {
@@ -67,7 +68,7 @@ func (n *trio) startLoop(id uint64, m *replicaset.Machine) *runner.Loop[*replica
 	}
 	group, err := runner.NewGroup(log, raftgroup.Config{
 		ID: id, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}},
-		ElectionTimeout: 100 * time.Millisecond, Now: real.Clock{}.Boot(), Incarnation: id,
+		ElectionTimeout: election, Now: real.Clock{}.Boot(), Incarnation: id,
 	})
 	if err != nil {
 		n.t.Fatal(err)
@@ -220,7 +221,7 @@ func (n *trio) get(id uint64, key int) string {
 // TestNoStaleReadOfALeaderCutOff: while a leader that nobody hears still takes itself for one, no read there misses what
 // its successor has acknowledged before the read began; and it refuses rather than wait for ever.
 func TestNoStaleReadOfALeaderCutOff(t *testing.T) {
-	n := startTrio(t)
+	n := startTrio(t, 200*time.Millisecond)
 	old := n.leader()
 	n.makeSpace(old)
 	if got := n.do(old, replace(1, 0)); got != "ok [[1,0]]" {
@@ -271,7 +272,7 @@ func TestNoStaleReadOfALeaderCutOff(t *testing.T) {
 // TestAnswersOfALeaderCutOff: a duplicate key, and a row that is not there, are not told by one that may not lead any more;
 // a write is of unknown outcome.
 func TestAnswersOfALeaderCutOff(t *testing.T) {
-	n := startTrio(t)
+	n := startTrio(t, 200*time.Millisecond)
 	old := n.leader()
 	n.makeSpace(old)
 	if got := n.do(old, insert(1, 1)); got != "ok [[1,1]]" {
@@ -287,6 +288,7 @@ func TestAnswersOfALeaderCutOff(t *testing.T) {
 	b := n.replicas[old]
 	for sync, st := range []box.Statement{insert(1, 3), {Kind: box.Delete, SpaceID: testSpace, Key: appendRow(nil, 77)}, insert(2, 2), insert(1, 4)} {
 		batch := &replicaset.Batch{Sink: s}
+		st.User = newAdmin()
 		batch.Add(&st, uint64(sync), 0)
 		if err := b.submit([]*replicaset.Batch{batch}); err != nil {
 			t.Fatal(err)
@@ -304,7 +306,7 @@ func TestAnswersOfALeaderCutOff(t *testing.T) {
 // TestProxy: a replica passes writes on, answers as the leader does, shows what it has answered, and keeps the order of a
 // connection.
 func TestProxy(t *testing.T) {
-	n := startTrio(t)
+	n := startTrio(t, time.Second)
 	leader := n.leader()
 	away := n.follower(leader)
 	n.eventually("the leader is not known", func() bool { return n.replicas[away].group.Status().LeaderID == leader })
@@ -344,7 +346,7 @@ func TestProxy(t *testing.T) {
 // TestWritesGoOnThroughFailover: clients at a replica see no error but an unknown outcome while the leader is cut off, and no
 // statement is carried out twice: its second run would be a duplicate.
 func TestWritesGoOnThroughFailover(t *testing.T) {
-	n := startTrio(t)
+	n := startTrio(t, 200*time.Millisecond)
 	leader := n.leader()
 	away := n.follower(leader)
 	n.makeSpace(leader)
