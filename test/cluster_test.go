@@ -572,3 +572,18 @@ func TestParameterTakesEffect(t *testing.T) {
 		return false
 	})
 }
+
+// A failure domain is given at a restart, and the catalog has it.
+func TestFailureDomainChanges(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, 2)
+	c.online()
+	name := nameOf(c.instances[1])
+	c.instances[1].stop()
+	c.instances[1] = c.start(1, "--failure-domain", "dc=two")
+	c.instances[1].online()
+	waitFor(t, "the failure domain in the catalog", waitStart, func() bool {
+		_, body := c.instances[0].get("/api/v1/cluster")
+		return strings.Contains(string(body), `"name":"`+name+`"`) && strings.Contains(strings.ToLower(string(body)), `{"dc":"two"}`)
+	})
+}

@@ -225,7 +225,7 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 			pause(ctx, connectPoll)
 			continue
 		case !asked || row.Target.Name == lifecycle.Offline:
-			err := i.tellAddresses(ctx, c)
+			err := i.tellChanges(ctx, c)
 			if err == nil {
 				err = i.setTarget(ctx, c, lifecycle.Online, "start")
 			}
@@ -253,30 +253,40 @@ func (i *Instance) confirmOnline(ctx context.Context, c *core) {
 	}
 }
 
-// tellAddresses records where this instance is reached now, if the catalog says otherwise.
-func (i *Instance) tellAddresses(ctx context.Context, c *core) error {
-	view := c.catalog.View()
-	op := catalog.Op{Kind: catalog.BatchDml}
-	var ranges []catalog.Range
-	for kind, address := range map[string]string{catalog.ConnIproto: i.cfg.Advertise, catalog.ConnHTTP: i.cfg.HTTPListen} {
-		known := view.PeerAddress(c.id.RaftID, kind)
-		if known == address {
-			continue
+// tellChanges records what is other than the catalog has it since this instance was started: its addresses, the version of its
+// program, and its failure domain if one was given.
+func (i *Instance) tellChanges(ctx context.Context, c *core) error {
+	name := c.id.InstanceName
+	for _, plan := range []func(*catalog.State) (catalog.Op, catalog.Predicate, error){
+		func(s *catalog.State) (catalog.Op, catalog.Predicate, error) {
+			return catalog.SetAddress(s, name, i.cfg.Advertise, i.cfg.HTTPListen)
+		},
+		func(s *catalog.State) (catalog.Op, catalog.Predicate, error) {
+			return catalog.SetVersion(s, name, i.version)
+		},
+		func(s *catalog.State) (catalog.Op, catalog.Predicate, error) {
+			if len(i.cfg.FailureDomain) == 0 {
+				return catalog.Op{Kind: catalog.Nop}, catalog.Predicate{}, nil
+			}
+			return catalog.SetFailureDomain(s, name, i.cfg.FailureDomain)
+		},
+	} {
+		op, guard, err := plan(c.catalog.View())
+		if err == nil && op.Kind != catalog.Nop {
+			err = i.tell(ctx, c, op, guard)
 		}
-		d := catalog.DML{Kind: catalog.Delete, Table: catalog.TablePeerAddress, Key: catalog.Key(c.id.RaftID, kind)}
-		if address != "" {
-			row := catalog.PeerAddress{RaftID: c.id.RaftID, Address: address, Kind: kind}.Row()
-			d = catalog.DML{Kind: catalog.Replace, Table: catalog.TablePeerAddress, Tuple: row}
+		if err != nil {
+			return err
 		}
-		op.DML = append(op.DML, d)
-		ranges = append(ranges, catalog.Eq(catalog.TablePeerAddress, catalog.Key(c.id.RaftID, kind)))
 	}
-	if len(op.DML) == 0 {
-		return nil
-	}
+	return nil
+}
+
+// tell records something about this instance.
+func (i *Instance) tell(ctx context.Context, c *core, op catalog.Op, guard catalog.Predicate) error {
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
 	defer cancel()
-	_, err := i.propose(ctx, c, op, catalog.Unchanged(view, ranges...))
+	_, err := i.propose(ctx, c, op, guard)
 	return err
 }
 
@@ -286,10 +296,7 @@ func (i *Instance) setTarget(ctx context.Context, c *core, target lifecycle.Grad
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
-	defer cancel()
-	_, err = i.propose(ctx, c, op, guard)
-	return err
+	return i.tell(ctx, c, op, guard)
 }
 
 func pause(ctx context.Context, d time.Duration) {
