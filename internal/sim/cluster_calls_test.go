@@ -7,6 +7,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/discovery"
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/governor"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
@@ -36,9 +37,8 @@ type casRequest struct {
 }
 
 type groupChange struct {
-	header  header
-	changes []raftgroup.Change
-	index   uint64
+	header header
+	change governor.GroupChange
 }
 
 type transferRequest struct {
@@ -284,7 +284,7 @@ func (i *instance) serveMember(req any, reply func(any, error)) {
 			reply(nil, err)
 			return
 		}
-		reply(nil, i.changeData(req.changes, req.index))
+		reply(nil, i.changeData(req.change))
 	case transferRequest:
 		if err := i.admitGovernor(req.header); err != nil {
 			reply(nil, err)

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
@@ -386,8 +388,7 @@ func (i *instance) carryOut(s governor.Step, done func()) {
 	case governor.CatalogChange:
 		finish(nil, i.changeCatalog(a))
 	case governor.GroupChange:
-		i.ask(a.Leader, func() error { return i.changeData(a.Changes, a.CatalogIndex) },
-			groupChange{i.header(), a.Changes, a.CatalogIndex}, finish)
+		i.ask(a.Leader, func() error { return i.changeData(a) }, groupChange{i.header(), a}, finish)
 	case governor.TransferLeader:
 		group := groupData
 		if a.Replicaset == "" {
@@ -412,22 +413,21 @@ func (i *instance) ask(name string, here func() error, req any, done func(any, e
 	}
 }
 
+var errStale = errors.New("it was planned on other members, or on an older catalog")
+
 func (i *instance) changeCatalog(a governor.CatalogChange) error {
-	if i.catalog.g.Term() != a.Term {
-		return raftgroup.NotLeader(0)
+	if g := i.catalog.g; g.Term() != a.Term || !slices.Equal(g.Status().Voters, a.Voters) {
+		return errStale
 	}
 	return i.change(i.catalog, a.Changes)
 }
 
-func (i *instance) changeData(changes []raftgroup.Change, index uint64) error {
-	if index < i.membersOf {
-		return fmt.Errorf("a newer catalog has decided on the members")
+func (i *instance) changeData(a governor.GroupChange) error {
+	if g := i.data.g; a.CatalogIndex < i.membersOf || g.Term() != a.Term || !slices.Equal(g.Status().Voters, a.Voters) {
+		return errStale
 	}
-	if err := i.change(i.data, changes); err != nil {
-		return err
-	}
-	i.membersOf = index
-	return nil
+	i.membersOf = a.CatalogIndex
+	return i.change(i.data, a.Changes)
 }
 
 func (i *instance) change(r *replica, changes []raftgroup.Change) error {
