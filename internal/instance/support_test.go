@@ -226,7 +226,12 @@ func appendRow(b []byte, values ...any) []byte {
 		case map[string]any:
 			b = msgpack.AppendMapHeader(b, len(v))
 			for key, value := range v {
-				b = msgpack.AppendBool(msgpack.AppendStr(b, key), value == true)
+				b = msgpack.AppendStr(b, key)
+				if n, ok := value.(int); ok {
+					b = msgpack.AppendInt(b, int64(n))
+				} else {
+					b = msgpack.AppendBool(b, value == true)
+				}
 			}
 		}
 	}
