@@ -1,7 +1,7 @@
 // Package instance is the child process: it binds its addresses, looks at its data directory, and takes the instance
 // through its stages until it serves. It is the only place that wires the other packages together. Effects: all of them.
 //
-// Read it in the order of an instance's life: instance.go (start and end), listen.go (sockets), discover.go, boot.go,
-// initcommon.go, restart.go, postjoin.go, shutdown.go; then requests.go and procedures.go (what clients reach), and
-// show.go (what people see). What a state may follow, and in which stage, is decided by package lifecycle.
+// Read it in the order of an instance's life: instance.go (start and end), listen.go (sockets), discover.go, boot.go, join.go,
+// initcommon.go, restart.go, postjoin.go, shutdown.go; then peers.go, peercalls.go and report.go (other instances), requests.go and
+// procedures.go (what clients reach), operator.go (what operators want), and show.go (what people see). What a state may follow, and in which stage, is decided by package lifecycle.
 package instance
