@@ -85,3 +85,28 @@ func TestDemoOfThree(t *testing.T) {
 	expect(ready, append(args, "--detach")...)
 	expect("i3: stopped (process", "demo", "stop", "--dir", dir)
 }
+
+// TestDemoInATerminal: the table changes in place, and Ctrl-C, which reaches the demo alone, ends everything.
+func TestDemoInATerminal(t *testing.T) {
+	t.Parallel()
+	keyboard, end, screen := terminal(t)
+	dir := filepath.Join(t.TempDir(), "demo")
+	p := startCommand(t, options{stdin: end, attr: &syscall.SysProcAttr{Setsid: true, Setctty: true}, env: []string{"TERM=xterm"}},
+		[]string{"demo", "--instances", "2", "--dir", dir, "--base-port", strconv.Itoa(freePortsInARow(t, 2)), "--http-base-port", strconv.Itoa(freePortsInARow(t, 2))})
+	waitFor(t, "the word that all are Online", waitStart, func() bool { return strings.Contains(screen.String(), "ready: all 2 instances are Online") })
+	if _, err := keyboard.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.ended(2 * waitStop); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	shown := screen.String()
+	for _, want := range []string{"\x1b[2Kinstance  address", "A\r", "stopping; Ctrl-C kills"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("the terminal does not show %q:\n%q", want, tail(shown, 4000))
+		}
+	}
+	if code, out, _ := run(t, "demo", "stop", "--dir", dir); code != 0 || !strings.Contains(out, "no instance of") {
+		t.Errorf("something runs on: %s", out)
+	}
+}
