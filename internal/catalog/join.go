@@ -167,8 +167,10 @@ func (s *State) rejoin(i Instance, r JoinRequest) (Op, Predicate, error) {
 	if next.Permit == PermitOpen {
 		next.Permit = r.InstanceUUID
 	}
-	if err := s.checkAddressFree(i.Name, r.Address); err != nil {
-		return Op{}, Predicate{}, err
+	if r.Address != s.PeerAddress(i.RaftID, ConnIproto) {
+		if err := s.checkAddressFree(i.Name, r.Address); err != nil {
+			return Op{}, Predicate{}, err
+		}
 	}
 	changes := s.addressChanges(i, r.Address, r.HTTPAddress)
 	if next.Permit != i.Permit || next.Version != i.Version || !maps.Equal(next.FailureDomain, i.FailureDomain) {

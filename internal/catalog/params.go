@@ -226,7 +226,8 @@ func ParamsMarkdown() string {
 	b.WriteString("<!-- Written from internal/catalog/params.go by go test ./internal/catalog -run Markdown -rewrite. -->\n\n" +
 		"# Parameters of the cluster\n\nThey are rows of `_pico_db_config` (id 431): key, scope, value. The scope of a " +
 		"parameter of a tier is its name, that of the\nothers is empty. A change is an entry of the catalog's log and holds " +
-		"on every instance as soon as that has applied it; no restart.\nA *fixed* one is set when the cluster is made. " +
+		"on every instance as soon as that has applied it; no restart.\nA *fixed* one is set when the cluster is made. An administrator " +
+		"changes the others on any instance with INSERT, REPLACE, UPDATE\nor UPSERT; what is not allowed is refused with error 1 or 10009. " +
 		"`lycosa run` has parameters of its own, for one process each ([parameters](parameters.md)).\n\n" +
 		"| key | scope | value | default | fixed | meaning |\n|---|---|---|---|---|---|\n")
 	for _, p := range Params() {

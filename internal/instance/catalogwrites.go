@@ -59,6 +59,7 @@ func (b *backend) runCatalog(req *iproto.Request, user *box.User) ([]byte, error
 	ctx, cancel := context.WithTimeout(context.Background(), accessTimeout)
 	defer cancel()
 	for {
+		view := b.c.catalog.View() // before the row is read: what changes after it is a conflict
 		kind, row, shown, err := b.accessRow(req, sp)
 		if err != nil || row == nil {
 			return nil, err
@@ -70,15 +71,18 @@ func (b *backend) runCatalog(req *iproto.Request, user *box.User) ([]byte, error
 		case catalog.RowDelete:
 			d = catalog.DML{Kind: catalog.Delete, Table: req.SpaceID, Key: sp.Index(0).Def.ExtractKey(nil, row)}
 		}
-		op, guard, _, err := catalog.PlanDML(b.c.catalog.View(), d)
+		op, guard, made, err := catalog.PlanDML(view, d)
 		if err != nil {
 			return nil, err
 		}
 		if op.Kind != catalog.Nop {
 			_, err = b.i.propose(ctx, b.c, op, guard)
 		}
+		if err == nil && shown != nil {
+			return made, nil
+		}
 		if err == nil {
-			return shown, nil
+			return nil, nil
 		}
 		if !planAgain(err) || ctx.Err() != nil {
 			return nil, err
