@@ -129,10 +129,11 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 	req := i.joinRequest(e.InstanceUUID, e.InstanceName)
 	deadline := i.clock.Boot() + i.cfg.BootTimeout
 	leader, retry := e.Leader, joinPause
+	peers := joinPeers(e.Peers, i.cfg.Peers)
 	for turn := 0; ; turn++ {
 		address := leader
 		if address == "" {
-			address = others(e.Peers, i.cfg.Advertise, turn)
+			address = others(peers, i.cfg.Advertise, turn)
 		}
 		i.waitOnce("waiting for a place in cluster " + i.cfg.ClusterName + ", asking " + address)
 		answer, err := i.askOne(ctx, address, req)
@@ -153,9 +154,19 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 		}
 		i.log.Info("no place in the cluster yet", "asked", address, "error", err)
 		leader = ""
-		pause(ctx, retry)
-		retry = min(2*retry, joinPauseMax)
+		if turn%max(1, len(peers)) == 0 { // all have been asked since the last pause
+			pause(ctx, retry)
+			retry = min(2*retry, joinPauseMax)
+		}
 	}
+}
+
+// joinPeers is whom a newcomer asks when it knows no leader: those that discovery found, and those that its operator names now,
+// which may have moved since.
+func joinPeers(found, named []string) []string {
+	list := slices.Concat(found, named)
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // errStopped ends a stage because the process was asked to stop.

@@ -103,6 +103,7 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 		return nil, errcode.New(errcode.InstanceExpelled, row.Name)
 	}
 	c.book.tell(h.RaftID, h.Address)
+	c.reports.alive(h.RaftID, i.clock.Wall())
 	i.pool.Alive(h.Address)
 	return c, nil
 }

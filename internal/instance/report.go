@@ -76,6 +76,19 @@ type heard struct {
 	known  bool
 }
 
+// alive notes that an instance has spoken, whatever it said: one that asks to be Online before its first report has come must
+// not be taken for a silent one.
+func (r *reports) alive(id uint64, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard == nil {
+		r.heard = map[uint64]heard{}
+	}
+	h := r.heard[id]
+	h.at = now
+	r.heard[id] = h
+}
+
 // noteReport remembers what another instance says.
 func (i *Instance) noteReport(c *core, h wire.Header, r wire.Report) {
 	c.reports.mu.Lock()

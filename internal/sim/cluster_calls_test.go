@@ -250,6 +250,12 @@ func (i *instance) admit(h header) error {
 	if err := catalog.CheckMember(i.cat.view, h.from, h.raftID); err != nil && !errcode.Is(err, errcode.NoSuchInstance) {
 		return err
 	}
+	if i.gov.heard == nil {
+		i.gov.heard = map[uint64]heardReport{}
+	}
+	spoke := i.gov.heard[h.raftID]
+	spoke.at = i.c.now
+	i.gov.heard[h.raftID] = spoke
 	if i.cat.view.PeerAddress(h.raftID, catalog.ConnIproto) != h.address {
 		i.told[h.raftID] = h.address
 	} else {

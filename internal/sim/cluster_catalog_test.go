@@ -273,6 +273,8 @@ type governing struct {
 type heardReport struct {
 	report report
 	at     time.Duration
+	// known: it has reported, and not only spoken.
+	known bool
 }
 
 // ownReport is what this instance says of itself.
@@ -289,11 +291,8 @@ func (i *instance) report() {
 }
 
 func (i *instance) noteReport(r report) {
-	if i.gov.heard == nil {
-		i.gov.heard = map[uint64]heardReport{}
-	}
 	if was := i.gov.heard[r.header.raftID]; was.report.applied <= r.applied {
-		i.gov.heard[r.header.raftID] = heardReport{r, i.c.now}
+		i.gov.heard[r.header.raftID] = heardReport{r, i.c.now, true}
 	}
 }
 
@@ -330,17 +329,17 @@ func (i *instance) governorInput() governor.Input {
 		CatalogGroup: groupView(own.Name, s, i.catalog.g.Members()),
 	}
 	for _, row := range in.Catalog.Instances() {
-		h, known := i.gov.heard[row.RaftID]
+		h := i.gov.heard[row.RaftID]
 		at := max(h.at, i.gov.since)
 		o := governor.Observed{LastHeard: time.Unix(1000, 0).Add(at).UTC()}
 		if row.RaftID == i.catalog.id {
-			h.report, known = i.ownReport(), true
+			h.report, h.known = i.ownReport(), true
 			o.LastHeard = time.Time{}
 		}
 		if row.Current.Name == lifecycle.Expelled {
 			continue
 		}
-		if known {
+		if h.known {
 			d := h.report.status
 			o.Applied, o.State, o.Sharding = h.report.applied, h.report.state, true
 			o.Data = governor.DataProgress{RowsApplied: d.Applied, RowsTotal: d.Committed}

@@ -408,9 +408,14 @@ func (i *instance) join() {
 				i.refused(err)
 				return
 			}
+			// All are asked between two pauses.
 			leader = ""
-			i.own(pause, ask)
-			pause = min(2*pause, joinPauseMax)
+			if turn%max(1, len(e.Peers)+len(i.known)) == 0 {
+				i.own(pause, ask)
+				pause = min(2*pause, joinPauseMax)
+				return
+			}
+			i.own(0, ask)
 		})
 	}
 	ask()
