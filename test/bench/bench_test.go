@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,40 +11,6 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []float64
-		want float64
-	}{{[]float64{3}, 3}, {[]float64{3, 1, 2}, 2}, {[]float64{4, 1, 3, 2}, 2.5}, {[]float64{1, 1, 100}, 1}} {
-		if got := median(c.in); got != c.want {
-			t.Errorf("median of %v is %g, want %g", c.in, got, c.want)
-		}
-	}
-	if !math.IsNaN(median(nil)) || !math.IsNaN(ratio(1, 0)) {
-		t.Error("nothing has a median, or 1/0 a value")
-	}
-}
-
-func TestNumbers(t *testing.T) {
-	for got, want := range map[string]string{
-		grouped(0): "0", grouped(999.6): "1,000", grouped(1234567): "1,234,567", grouped(-1234): "-1,234", grouped(math.NaN()): "–",
-		fixed(1.236, 2): "1.24", fixed(math.Inf(1), 1): "–", times(2): "2.00×", times(math.NaN()): "–",
-	} {
-		if got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
-func TestTable(t *testing.T) {
-	table := newTable(1, "op", "a", "b")
-	table.row("ping", "1", "2")
-	want := "| op | a | b |\n|---|---:|---:|\n| ping | 1 | 2 |\n"
-	if got := table.String(); got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-}
 
 func TestFlags(t *testing.T) {
 	s, err := parse([]string{"-shapes", "1x2, 3x4", "-ops", "ping,range", "-sections", "boot", "-memory", "1MiB"}, io.Discard)

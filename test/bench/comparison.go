@@ -17,6 +17,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/cli/bench"
 	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/test/bench/report"
 )
 
 // The spaces of the generator: rows with the primary index alone, and with a second one.
@@ -35,7 +36,7 @@ type comparison struct {
 	stderr  io.Writer
 	running []*server // all that were started, ended ones too
 	dirs    int
-	ports   int    // tried so far
+	ports   report.Ports
 	secret  string // password file
 	text    strings.Builder
 	rawFile *os.File
@@ -54,17 +55,17 @@ func (c *comparison) begin() error {
 		}
 		c.rawFile = f
 	}
-	oursVersion, err := firstLine(c.ctx, c.lycosa, "version")
+	oursVersion, err := report.FirstLine(c.ctx, c.lycosa, "version")
 	if err != nil {
 		return err
 	}
-	theirsVersion, err := firstLine(c.ctx, c.settings.tarantool, "--version")
+	theirsVersion, err := report.FirstLine(c.ctx, c.settings.tarantool, "--version")
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(&c.text, "%s against %s, %s\n\n", oursVersion, theirsVersion, time.Now().UTC().Format("2006-01-02 15:04 UTC"))
 	fmt.Fprintf(&c.text, "%d processors (%s), Linux %s, load average before: %s. Both servers run at the same time and are driven in turn; ",
-		runtime.NumCPU(), cpuModel(), kernel(), loadAverage())
+		runtime.NumCPU(), report.CPUModel(), report.Kernel(), report.LoadAverage())
 	fmt.Fprintf(&c.text, "medians of %d runs of %s, %d rows of %d bytes, unless something else is said.\n", c.repeats, c.duration, c.rows, c.rowBytes)
 	if c.serverCPUs != "" || c.clientCPUs != "" {
 		fmt.Fprintf(&c.text, "Servers on processors %s, generator on %s.\n", orAll(c.serverCPUs), orAll(c.clientCPUs))
@@ -81,7 +82,7 @@ func orAll(cpus string) string {
 
 // write gives out the report.
 func (c *comparison) write(stdout io.Writer) error {
-	fmt.Fprintf(&c.text, "\nLoad average after: %s.\n", loadAverage())
+	fmt.Fprintf(&c.text, "\nLoad average after: %s.\n", report.LoadAverage())
 	if _, err := io.WriteString(stdout, c.text.String()); err != nil {
 		return err
 	}
@@ -164,7 +165,7 @@ func (c *comparison) runLoad(s *server, l load) (*bench.Result, error) {
 		"--indexes", strconv.Itoa(l.indexes), "--duration", l.duration.String(), "--warmup", l.warmup.String(),
 		"--rate", strconv.FormatFloat(l.rate, 'f', -1, 64), "--server-pid", strconv.Itoa(s.cmd.Process.Pid))
 	pin(cmd, c.clientCPUs)
-	cmd.Env = cleanEnviron()
+	cmd.Env = report.CleanEnviron()
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -201,35 +202,3 @@ func (c *comparison) loadRows(s *server, rows uint64, rowBytes, indexes int) (*b
 }
 
 func keyOf(n uint64) []byte { return msgpack.AppendUint([]byte{0x91}, n) }
-
-func firstLine(ctx context.Context, program string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, program, args...).Output()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), err)
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	return line, nil
-}
-
-func cpuModel() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
-
-func kernel() string {
-	text, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return strings.TrimSpace(string(text))
-}
-
-func loadAverage() string {
-	text, _ := os.ReadFile("/proc/loadavg")
-	words := strings.Fields(string(text))
-	return strings.Join(words[:min(3, len(words))], " ")
-}

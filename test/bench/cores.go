@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+
+	"github.com/lycosadb/lycosa/test/bench/report"
 )
 
 // cores measures how reads scale: our server on one processor and on two, the generator on the last one of the machine,
@@ -28,7 +30,7 @@ func (c *comparison) cores() error {
 		}
 	}
 	c.clientCPUs = fmt.Sprint(last)
-	t := newTable(2, "operation", "load", "1 processor req/s", "2 processors req/s", "ratio", "1 processor CPU µs", "2 processors CPU µs", "generator busy %")
+	t := report.NewTable(2, "operation", "load", "1 processor req/s", "2 processors req/s", "ratio", "1 processor CPU µs", "2 processors CPU µs", "generator busy %")
 	for _, op := range []string{"select", "range"} {
 		cells := make([]cell, len(servers))
 		l := c.plain(op, shape{50, 16})
@@ -45,9 +47,9 @@ func (c *comparison) cores() error {
 			}
 		}
 		a, b := &cells[0], &cells[1]
-		t.row(op, l.shape.String(), grouped(median(a.rate)), grouped(median(b.rate)), times(ratio(median(b.rate), median(a.rate))),
-			fixed(median(a.cpu), 2), fixed(median(b.cpu), 2), fixed(median(a.busy), 0)+" / "+fixed(median(b.busy), 0))
-		c.logf("%s: %s on one processor, %s on two", op, grouped(median(a.rate)), grouped(median(b.rate)))
+		t.Row(op, l.shape.String(), report.Grouped(report.Median(a.rate)), report.Grouped(report.Median(b.rate)), report.Times(report.Ratio(report.Median(b.rate), report.Median(a.rate))),
+			report.Fixed(report.Median(a.cpu), 2), report.Fixed(report.Median(b.cpu), 2), report.Fixed(report.Median(a.busy), 0)+" / "+report.Fixed(report.Median(b.busy), 0))
+		c.logf("%s: %s on one processor, %s on two", op, report.Grouped(report.Median(a.rate)), report.Grouped(report.Median(b.rate)))
 	}
 	fmt.Fprintf(&c.text, "\n### Reads on one processor and on two\n\nOur server on processor 0, or on 0 and 1; the generator on processor %d", last)
 	if last == 1 {

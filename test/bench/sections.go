@@ -16,6 +16,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/iproto/client"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/sys/real"
+	"github.com/lycosadb/lycosa/test/bench/report"
 )
 
 // allOps are the operations of the grid.
@@ -60,7 +61,7 @@ func (c *comparison) stopAll(servers []*server) (err error) {
 
 // grid measures every operation in every shape and mode.
 func (c *comparison) grid() error {
-	t := newTable(3, "mode", "operation", "load", "lycosa req/s", "tarantool req/s", "ratio", "lycosa CPU µs", "tarantool CPU µs", "ratio",
+	t := report.NewTable(3, "mode", "operation", "load", "lycosa req/s", "tarantool req/s", "ratio", "lycosa CPU µs", "tarantool CPU µs", "ratio",
 		"lycosa p50 µs", "tarantool p50 µs", "lycosa p99 µs", "tarantool p99 µs", "generator busy %")
 	for i, mode := range c.modes {
 		if i > 0 && !slices.ContainsFunc(c.ops, func(op string) bool { return !onlyReads(op) }) {
@@ -83,7 +84,7 @@ func (c *comparison) grid() error {
 	return nil
 }
 
-func (c *comparison) gridMode(t *table, servers []*server, mode string, first bool) error {
+func (c *comparison) gridMode(t *report.Table, servers []*server, mode string, first bool) error {
 	for _, s := range servers {
 		r, err := c.loadRows(s, c.rows, c.rowBytes, 1)
 		if err != nil {
@@ -113,7 +114,7 @@ func (c *comparison) gridMode(t *table, servers []*server, mode string, first bo
 	return nil
 }
 
-func (c *comparison) gridCell(t *table, servers []*server, mode string, l load) error {
+func (c *comparison) gridCell(t *report.Table, servers []*server, mode string, l load) error {
 	cells := make([]cell, len(servers))
 	for range c.repeats {
 		for i, s := range servers {
@@ -131,12 +132,12 @@ func (c *comparison) gridCell(t *table, servers []*server, mode string, l load) 
 	if onlyReads(l.op) {
 		mode = "–"
 	}
-	t.row(mode, l.op, l.shape.String(), grouped(median(a.rate)), grouped(median(b.rate)), times(ratio(median(a.rate), median(b.rate))),
-		fixed(median(a.cpu), 2), fixed(median(b.cpu), 2), times(ratio(median(a.cpu), median(b.cpu))),
-		grouped(median(a.p50)), grouped(median(b.p50)), grouped(median(a.p99)), grouped(median(b.p99)),
-		fixed(median(a.busy), 0)+" / "+fixed(median(b.busy), 0))
-	c.logf("%s %s %s: %s against %s requests/s, %s against %s µs", mode, l.op, l.shape, grouped(median(a.rate)), grouped(median(b.rate)),
-		fixed(median(a.cpu), 2), fixed(median(b.cpu), 2))
+	t.Row(mode, l.op, l.shape.String(), report.Grouped(report.Median(a.rate)), report.Grouped(report.Median(b.rate)), report.Times(report.Ratio(report.Median(a.rate), report.Median(b.rate))),
+		report.Fixed(report.Median(a.cpu), 2), report.Fixed(report.Median(b.cpu), 2), report.Times(report.Ratio(report.Median(a.cpu), report.Median(b.cpu))),
+		report.Grouped(report.Median(a.p50)), report.Grouped(report.Median(b.p50)), report.Grouped(report.Median(a.p99)), report.Grouped(report.Median(b.p99)),
+		report.Fixed(report.Median(a.busy), 0)+" / "+report.Fixed(report.Median(b.busy), 0))
+	c.logf("%s %s %s: %s against %s requests/s, %s against %s µs", mode, l.op, l.shape, report.Grouped(report.Median(a.rate)), report.Grouped(report.Median(b.rate)),
+		report.Fixed(report.Median(a.cpu), 2), report.Fixed(report.Median(b.cpu), 2))
 	return nil
 }
 
@@ -151,7 +152,7 @@ func (c *comparison) recovery() error {
 			return err
 		}
 	}
-	t := newTable(1, "from", "lycosa s", "tarantool s", "faster by")
+	t := report.NewTable(1, "from", "lycosa s", "tarantool s", "faster by")
 	for _, from := range []string{"log", "snapshot"} {
 		if from == "snapshot" {
 			for _, s := range servers {
@@ -170,8 +171,8 @@ func (c *comparison) recovery() error {
 				took[i] = append(took[i], seconds)
 			}
 		}
-		a, b := median(took[0]), median(took[1])
-		t.row(from, fixed(a, 3), fixed(b, 3), times(ratio(b, a)))
+		a, b := report.Median(took[0]), report.Median(took[1])
+		t.Row(from, report.Fixed(a, 3), report.Fixed(b, 3), report.Times(report.Ratio(b, a)))
 		c.logf("recovery from %s: %.3f against %.3f s", from, a, b)
 	}
 	fmt.Fprintf(&c.text, "\n### Recovery\n\nFrom the start of the process to the answer that has the last row.\n\n%s", t)
@@ -198,7 +199,7 @@ func (c *comparison) checkpoint() error {
 	if err != nil {
 		return err
 	}
-	t := newTable(1, "server", "checkpoint s", "under reads s", "p99 without µs", "p99 during µs", "ratio", "p99.9 without µs", "p99.9 during µs")
+	t := report.NewTable(1, "server", "checkpoint s", "under reads s", "p99 without µs", "p99 during µs", "ratio", "p99.9 without µs", "p99.9 during µs")
 	alone, under := make([][]float64, 2), make([][]float64, 2)
 	without, during := make([]quantiles, 2), make([]quantiles, 2)
 	for _, s := range servers {
@@ -232,12 +233,12 @@ func (c *comparison) checkpoint() error {
 		}
 	}
 	for i, s := range servers {
-		w, d := median(without[i].p99), median(during[i].p99)
-		t.row(s.name, fixed(median(alone[i]), 3), fixed(median(under[i]), 3), grouped(w), grouped(d), times(ratio(d, w)),
-			grouped(median(without[i].p999)), grouped(median(during[i].p999)))
+		w, d := report.Median(without[i].p99), report.Median(during[i].p99)
+		t.Row(s.name, report.Fixed(report.Median(alone[i]), 3), report.Fixed(report.Median(under[i]), 3), report.Grouped(w), report.Grouped(d), report.Times(report.Ratio(d, w)),
+			report.Grouped(report.Median(without[i].p999)), report.Grouped(report.Median(during[i].p999)))
 	}
 	fmt.Fprintf(&c.text, "\n### Checkpoint\n\n%s select requests/s over 10 connections, latency from when each was due; "+
-		"during: one checkpoint after the other, a row changed before each.\n\n%s", grouped(c.readRate), t)
+		"during: one checkpoint after the other, a row changed before each.\n\n%s", report.Grouped(c.readRate), t)
 	return c.stopAll(servers)
 }
 
@@ -289,12 +290,12 @@ func (c *comparison) readsBesideSnapshots(s *server, reads load) (r *bench.Resul
 	r, err = c.runLoad(s, reads)
 	close(stop)
 	<-ended
-	return r, median(took), errors.Join(err, errSnapshot)
+	return r, report.Median(took), errors.Join(err, errSnapshot)
 }
 
 // memory measures what a row takes, in the resident memory of the process and in the server's own gauge.
 func (c *comparison) memory() error {
-	t := newTable(1, "server", "row bytes", "indexes", "resident bytes/row", "own gauge bytes/row")
+	t := report.NewTable(1, "server", "row bytes", "indexes", "resident bytes/row", "own gauge bytes/row")
 	for _, rowBytes := range []int{16, 100, 1000} {
 		for _, indexes := range []int{1, 3} {
 			for _, k := range both {
@@ -302,7 +303,7 @@ func (c *comparison) memory() error {
 				if err != nil {
 					return err
 				}
-				t.row(k.name, fmt.Sprint(rowBytes), fmt.Sprint(indexes), fixed(resident, 1), fixed(gauge, 1))
+				t.Row(k.name, fmt.Sprint(rowBytes), fmt.Sprint(indexes), report.Fixed(resident, 1), report.Fixed(gauge, 1))
 				c.logf("%s, rows of %d bytes, %d indexes: %.1f resident, %.1f by its gauge", k.name, rowBytes, indexes, resident, gauge)
 			}
 		}
@@ -370,7 +371,7 @@ func gaugeOf(values []byte, name string) (float64, error) {
 
 // boot starts each server in an empty directory.
 func (c *comparison) boot() error {
-	t := newTable(1, "server", "first answer ms", "ready ms")
+	t := report.NewTable(1, "server", "first answer ms", "ready ms")
 	var answer [2][]float64
 	var readyMs []float64
 	for range c.repeats {
@@ -385,8 +386,8 @@ func (c *comparison) boot() error {
 			}
 		}
 	}
-	t.row(ours.name, fixed(median(answer[0]), 0), fixed(median(readyMs), 0))
-	t.row(theirs.name, fixed(median(answer[1]), 0), "–")
+	t.Row(ours.name, report.Fixed(report.Median(answer[0]), 0), report.Fixed(report.Median(readyMs), 0))
+	t.Row(theirs.name, report.Fixed(report.Median(answer[1]), 0), "–")
 	fmt.Fprintf(&c.text, "\n### Start of an empty directory\n\nTo the first list of spaces; ready: grade Online, as the service manager is told.\n\n%s", t)
 	return nil
 }
@@ -417,12 +418,12 @@ func (c *comparison) bootOnce(k kind) (answer, ready float64, err error) {
 	if k.name == ours.name {
 		select {
 		case at := <-notified:
-			ready = milliseconds(at.Sub(s.started))
+			ready = report.Milliseconds(at.Sub(s.started))
 		case <-time.After(startMax):
 			return 0, 0, fmt.Errorf("%s did not become ready", k.name)
 		}
 	}
-	return milliseconds(took), ready, c.stopAll([]*server{s})
+	return report.Milliseconds(took), ready, c.stopAll([]*server{s})
 }
 
 // waitNotice tells when READY=1 came; it ends with the socket.

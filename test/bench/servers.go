@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/config"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/client"
+	"github.com/lycosadb/lycosa/test/bench/report"
 )
 
 // The waits for a server: long, since recovery of many rows takes its time.
@@ -92,7 +91,7 @@ func (c *comparison) start(k kind, dir, mode string, env ...string) (*server, er
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	address, err := c.freeAddress()
+	address, err := c.ports.Free()
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func (c *comparison) start(k kind, dir, mode string, env ...string) (*server, er
 		return nil, err
 	}
 	defer out.Close()
-	cmd.Env = append(append(cleanEnviron(), cmd.Env...), env...)
+	cmd.Env = append(append(report.CleanEnviron(), cmd.Env...), env...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, dir
 	// A group of its own, so that Ctrl-C in a terminal reaches this program alone, which then stops what it started.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -132,42 +131,6 @@ func pin(cmd *exec.Cmd, cpus string) {
 	if path, err := exec.LookPath("taskset"); err == nil {
 		cmd.Path = path
 	}
-}
-
-// cleanEnviron is the environment without what our program reads.
-func cleanEnviron() []string {
-	var kept []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "LYCOSA_") && !strings.HasPrefix(e, "NOTIFY_SOCKET=") {
-			kept = append(kept, e)
-		}
-	}
-	return kept
-}
-
-// The ports of servers are below the range from which the kernel takes ports for outgoing connections: one that polls such
-// a port while nobody listens may at last be connected to itself.
-const (
-	portFirst = 12_000
-	portCount = 20_000
-)
-
-// freeAddress returns a loopback address that nobody listens on, by TCP and UDP.
-func (c *comparison) freeAddress() (string, error) {
-	for range portCount {
-		c.ports++
-		address := fmt.Sprintf("127.0.0.1:%d", portFirst+(os.Getpid()*97+c.ports)%portCount)
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		u, err := net.ListenPacket("udp", address)
-		_ = l.Close()
-		if err == nil {
-			return address, u.Close()
-		}
-	}
-	return "", errors.New("no free port")
 }
 
 // ready waits until ask succeeds on a connection of admin, and returns how long that was after the start.
