@@ -14,7 +14,7 @@ GOVERNORSEEDS ?= 300
 SOAKSEEDS ?= 100000
 SOAKFUZZ ?= 5m
 
-.PHONY: help build demo test deps lint unit sim planted soak fuzz blackbox generate bench-boot bench-tarantool clean
+.PHONY: help build demo test deps lint unit sim planted soak fuzz blackbox generate bench-boot bench-tarantool bench-cluster clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -68,6 +68,11 @@ bench-boot: build ## empty directory to RolesConfigured and Online
 bench-tarantool: build ## compare with Debian's tarantool (about two hours; BENCH="-sections grid -ops select" for less)
 	$(GO) build -o bin/bench-tarantool ./test/bench
 	bin/bench-tarantool -lycosa bin/lycosa -out bin/bench-tarantool.md -raw bin/bench-tarantool.jsonl $(BENCH)
+
+bench-cluster: build ## clusters: assembly, failover, switch, quorum writes beside etcd, idle (BENCH=-full for the table, about ten minutes)
+	./tools/install-bench-deps
+	$(GO) build -o bin/bench-cluster ./test/bench/cluster
+	bin/bench-cluster -out bin/bench-cluster.md $(BENCH)
 
 clean: ## remove what was built
 	rm -rf bin

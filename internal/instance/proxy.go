@@ -46,6 +46,8 @@ const (
 type proxy struct {
 	b  *backend
 	to forwarder
+	// serving ends when connections are not read any more, those of other replicas included: this one follows nobody then.
+	serving context.Context
 	// busy is the number of lanes.
 	busy atomic.Int64
 
@@ -56,7 +58,7 @@ type proxy struct {
 }
 
 func newProxy(b *backend, to forwarder) *proxy {
-	return &proxy{b: b, to: to, lanes: map[replicaset.Sink][]*replicaset.Batch{}}
+	return &proxy{b: b, to: to, serving: context.Background(), lanes: map[replicaset.Sink][]*replicaset.Batch{}}
 }
 
 // hand gives a batch of statements to whoever runs them: this replica if it leads, else by way of the proxy. On error nothing
@@ -271,9 +273,13 @@ func typeOf(k box.Kind) iproto.Type {
 	}
 }
 
-// deliver answers batches with the leader's replies, once this replica shows what they speak of.
+// deliver answers batches with the leader's replies, once this replica shows what they speak of, or shows nothing any more
+// because it is about to end.
 func (p *proxy) deliver(ctx context.Context, batches []*replicaset.Batch, answer wire.ProxyAnswer) {
-	late := p.b.group.WaitApplied(ctx, answer.Index) != nil
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.serving, cancel)()
+	late := p.b.group.WaitApplied(ctx, answer.Index) != nil && p.serving.Err() == nil
 	schema, n := p.b.SchemaVersion(), 0
 	for _, b := range batches {
 		var frames []byte

@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -211,4 +212,22 @@ func TestTransactionOfAReplica(t *testing.T) {
 	<-l.asked
 	l.answer <- nil
 	w.wants("8 ok []")
+}
+
+// TestProxyEndsWithTheServer: a replica that is about to end, and hears no leader any more, answers as the leader did.
+func TestProxyEndsWithTheServer(t *testing.T) {
+	r := newRig(t)
+	l := r.follow()
+	serving, quit := context.WithCancel(t.Context())
+	r.b.proxy.serving, r.group.behind = serving, true
+	s := newListener(t)
+	r.write(s, 1, replace(1, 1))
+	<-l.asked
+	l.answer <- nil
+	for r.group.waits() == 0 {
+		runtime.Gosched()
+	}
+	s.silent()
+	quit()
+	s.wants("1 ok []")
 }

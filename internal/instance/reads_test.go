@@ -21,6 +21,8 @@ type fakeGroup struct {
 	asked   int
 	refusal error
 	waited  []uint64
+	// behind: it never applies what is waited for.
+	behind bool
 }
 
 func (f *fakeGroup) Covers(uint64) bool {
@@ -46,11 +48,22 @@ func (f *fakeGroup) ReadIndex(context.Context) (uint64, error) {
 	return 17, f.refusal
 }
 
-func (f *fakeGroup) WaitApplied(_ context.Context, index uint64) error {
+func (f *fakeGroup) WaitApplied(ctx context.Context, index uint64) error {
+	f.mu.Lock()
+	f.waited = append(f.waited, index)
+	behind := f.behind
+	f.mu.Unlock()
+	if behind {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+// waits is how often somebody has waited.
+func (f *fakeGroup) waits() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.waited = append(f.waited, index)
-	return nil
+	return len(f.waited)
 }
 
 // selects is how a select of one row that came by itself is answered, by way of a group, of a page and of a stream.

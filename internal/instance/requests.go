@@ -111,6 +111,7 @@ func newBackend(i *Instance, c *core) *backend {
 	b.procs = b.procedures()
 	if i.cfg.ProxyWrites {
 		b.proxy = newProxy(b, &network{i, c})
+		b.proxy.serving = i.server.Serving()
 		c.takeRefused(b.proxy.refused)
 	}
 	return b

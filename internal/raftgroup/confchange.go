@@ -86,7 +86,7 @@ func (g *Group) handOver() {
 			best, match = id, pr.Match
 		}
 	})
-	g.transferring, g.handedOver, g.dirty = true, true, true
+	g.transferring, g.handedOver, g.dirty, g.heir = true, true, true, 0
 	g.rn.TransferLeader(best)
 }
 

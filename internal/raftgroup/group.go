@@ -40,8 +40,11 @@ type Group struct {
 	greeting bool
 	// handedOver: a transfer of leadership was begun in this term.
 	handedOver bool
-	acks       acks
-	reads      uint64
+	// heir is whom a transfer of leadership is for that waits for the last entries, 0 for none; heirTicks is how long it waits.
+	heir      uint64
+	heirTicks int
+	acks      acks
+	reads     uint64
 
 	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot.
 	sinceAnnounced int
@@ -236,6 +239,9 @@ func (g *Group) Tick(now time.Duration) {
 	if g.mayTick() {
 		g.rn.Tick()
 		g.handOver()
+		if g.heirTicks++; g.heirTicks > g.cfg.electionTicks {
+			g.heir = 0
+		}
 		g.announceAgain()
 	}
 	g.followGone()
@@ -290,15 +296,28 @@ func (g *Group) Step(now time.Duration, m Message) error {
 	return g.rn.Step(m.m)
 }
 
-// TransferLeader asks this leader to hand over to another voter. Its lease ends at once and for the rest of the term;
-// proposals are refused until the transfer has succeeded or an election timeout has passed.
+// TransferLeader asks this leader to hand over to another voter, when all that it has proposed is applied. Its lease ends at once
+// and for the rest of the term; proposals are refused until the transfer has succeeded, or an election timeout has passed before
+// it could begin or since.
 func (g *Group) TransferLeader(to uint64) error {
 	if g.role != RoleLeader {
 		return NotLeader(g.leader)
 	}
 	g.transferring, g.handedOver, g.dirty = true, true, true
-	g.rn.TransferLeader(to)
+	g.heir, g.heirTicks = to, 0
+	g.bequeath()
 	return nil
+}
+
+// bequeath begins the transfer that was asked for, once everything that was proposed here is applied: of what is still on its
+// way when a leader steps down, nobody could say what becomes of it.
+func (g *Group) bequeath() {
+	if g.heir == 0 || g.applied < g.lastIndex {
+		return
+	}
+	to := g.heir
+	g.heir, g.dirty = 0, true
+	g.rn.TransferLeader(to)
 }
 
 // ReportUnreachable tells that a message to a replica could not be sent.
@@ -314,7 +333,7 @@ func (g *Group) Leading() bool {
 		return false
 	}
 	if g.transferring {
-		g.transferring = g.rn.BasicStatus().LeadTransferee != 0
+		g.transferring = g.heir != 0 || g.rn.BasicStatus().LeadTransferee != 0
 	}
 	return !g.transferring
 }
@@ -415,7 +434,7 @@ func (g *Group) setRole(ss *raft.SoftState) (changed bool) {
 
 // resign forgets what belongs to one leadership.
 func (g *Group) resign() {
-	g.leading, g.transferring, g.handedOver = false, false, false
+	g.leading, g.transferring, g.handedOver, g.heir = false, false, false, 0
 	clear(g.acks.at)
 }
 
@@ -523,6 +542,7 @@ func (g *Group) Applied() {
 	}
 	g.deliver(m.GetResponses())
 	g.st.trim(g.applied)
+	g.bequeath()
 }
 
 // Compact forgets the entries up to index, which must be applied.

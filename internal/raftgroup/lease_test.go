@@ -432,3 +432,62 @@ func TestLeaderGone(t *testing.T) {
 		t.Fatal("campaigns although the leader lives")
 	}
 }
+
+// TestTransferWaitsForTheLastEntries: leadership is given up only when everything proposed here is applied, since of the rest this
+// replica could not tell what becomes of it; a wait without end ends with the election timeout.
+func TestTransferWaitsForTheLastEntries(t *testing.T) {
+	g := leader(t, trio)
+	now := 20 * time.Second
+	stored := func(from, index uint64) (kinds []string) {
+		t.Helper()
+		if err := g.Step(now, message(t, &pb.Message{Type: pb.MsgAppResp.Enum(), From: new(from), To: new(uint64(1)), Term: new(uint64(2)), Index: new(index)})); err != nil {
+			t.Fatal(err)
+		}
+		_, _, sent := settleSending(g)
+		for _, m := range sent {
+			if m.Kind() == "MsgTimeoutNow" {
+				kinds = append(kinds, m.Kind())
+			}
+		}
+		return kinds
+	}
+	propose := func() uint64 {
+		t.Helper()
+		index, err := g.Propose(2, []byte("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return index
+	}
+	stored(2, 2)
+	last := propose()
+	if err := g.TransferLeader(2); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, sent := settleSending(g); g.Leading() || len(sent) == 0 {
+		t.Fatalf("leading %t, sent %v", g.Leading(), sent)
+	}
+	if _, err := g.Propose(2, []byte("y")); !errcode.Is(err, errcode.NotALeader) {
+		t.Errorf("a proposal during a transfer: %v", err)
+	}
+	if kinds := stored(2, last); len(kinds) != 1 || g.Leading() || g.AppliedIndex() != last {
+		t.Errorf("sent %v with the last entry applied (%d of %d), leading %t", kinds, g.AppliedIndex(), last, g.Leading())
+	}
+
+	g = leader(t, trio)
+	propose()
+	if err := g.TransferLeader(2); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 6 {
+		if g.Leading() {
+			t.Errorf("the transfer is given up after %d ticks", 2*n)
+		}
+		// Heartbeats are answered, appends are not.
+		heartbeat := beat(t, g, now+time.Duration(2*n)*100*time.Millisecond, 2)
+		answered(t, g, now, 2, 2, heartbeat.GetContext())
+	}
+	if !g.Leading() {
+		t.Error("a transfer that could not begin is never given up")
+	}
+}

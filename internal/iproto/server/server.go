@@ -37,6 +37,9 @@ type Server struct {
 	// refusing: connections that need a login are not accepted any more; closing: the end.
 	refusing, closing atomic.Bool
 	done              chan struct{}
+	// serving ends when done is closed.
+	serving context.Context
+	quit    context.CancelFunc
 	wg                sync.WaitGroup
 	// mu guards listeners and sessions. It is never held while a session's mutex is taken.
 	mu        sync.Mutex
@@ -51,12 +54,16 @@ func New(o Options) *Server {
 		opts: o, log: o.Logger, done: make(chan struct{}),
 		listeners: make(map[net.Listener]bool), sessions: make(map[*Session]struct{}),
 	}
+	s.serving, s.quit = context.WithCancel(context.Background())
 	rand.Read(s.dummyHash[:])
 	s.watchers.hub = newHub()
 	s.gate.init(o.Limits.InFlight, o.Limits.InFlightBytes)
 	s.SetBackend(o.Backend)
 	return s
 }
+
+// Serving ends when Shutdown begins: from then on nothing is read any more, and nobody can hear what would change that.
+func (s *Server) Serving() context.Context { return s.serving }
 
 // SetBackend replaces the backend for all connections: each goes over at the end of the drain it is in. A session keeps
 // its user; its Local is cleared.
@@ -240,6 +247,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	if first {
 		close(s.done)
+		s.quit()
 	}
 	for _, ses := range s.list() {
 		ses.conn.SetReadDeadline(time.Unix(1, 0))

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/cli/bench"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto/client"
+	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 	"github.com/lycosadb/lycosa/test/bench/report"
 )
@@ -47,7 +51,7 @@ func (b *benchmark) handover() error {
 		}
 	}
 	fmt.Fprintf(&b.text, "\n### Planned switch\n\nThe longest time that one of %d writers, each with one write on its way, was without an acknowledgement. Redirected: refused with error %d or %d, "+
-		"nothing was changed, and tried at the next instance; failed: any other error.\n\n%s", writersMax, notALeader, leaderUnknown, t)
+		"nothing was changed, and tried at the next instance; failed: any other error. Writers watch box.shutdown, and go elsewhere when it asks them to.\n\n%s", writersMax, notALeader, leaderUnknown, t)
 	return c.end()
 }
 
@@ -151,6 +155,8 @@ type writer struct {
 	at    int // the instance that it writes to
 	key   uint64
 	conns [3]*client.Client
+	// leave are set when an instance has asked its clients to leave.
+	leave [3]atomic.Bool
 }
 
 // write goes on until the context ends.
@@ -190,11 +196,46 @@ func (w *writer) write(ctx context.Context) (o outcome) {
 	return o
 }
 
+var errLeft = errors.New("the instance has asked its clients to leave")
+
+// connect connects to the present instance and watches, as connectors do, for the event that asks clients to leave.
+func (w *writer) connect(ctx context.Context) error {
+	cl, err := w.c.instances[w.at].dial(ctx)
+	if err != nil {
+		return err
+	}
+	watcher, err := cl.Watch("box.shutdown")
+	if err != nil {
+		cl.Close()
+		return err
+	}
+	leave := &w.leave[w.at]
+	leave.Store(false)
+	go func() {
+		for {
+			value, err := watcher.Next(ctx)
+			if err != nil {
+				return
+			}
+			if bytes.Equal(value, msgpack.AppendBool(nil, true)) {
+				leave.Store(true)
+				return
+			}
+		}
+	}()
+	w.conns[w.at] = cl
+	return nil
+}
+
 // once writes a row. The connection is there afterwards, or nothing was sent.
 func (w *writer) once(ctx context.Context) (err error) {
+	if w.conns[w.at] != nil && w.leave[w.at].Load() {
+		w.conns[w.at].Close()
+		w.conns[w.at] = nil
+		return errLeft
+	}
 	if w.conns[w.at] == nil {
-		if w.conns[w.at], err = w.c.instances[w.at].dial(ctx); err != nil {
-			w.conns[w.at] = nil
+		if err := w.connect(ctx); err != nil {
 			return err
 		}
 	}
