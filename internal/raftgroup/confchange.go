@@ -71,6 +71,30 @@ func votersAfter(voters []uint64, changes []Change) []uint64 {
 	return voters
 }
 
+// TransferLeader asks this leader to hand over to another voter, when all that it has proposed is applied. Its lease ends at once
+// and for the rest of the term; proposals are refused until the transfer has succeeded, or an election timeout has passed before
+// it could begin or since.
+func (g *Group) TransferLeader(to uint64) error {
+	if g.role != RoleLeader {
+		return NotLeader(g.leader)
+	}
+	g.transferring, g.handedOver, g.dirty = true, true, true
+	g.heir, g.heirTicks = to, 0
+	g.bequeath()
+	return nil
+}
+
+// bequeath begins the transfer that was asked for, once everything that was proposed here is applied: of what is still on its
+// way when a leader steps down, nobody could say what becomes of it.
+func (g *Group) bequeath() {
+	if g.heir == 0 || g.applied < g.lastIndex {
+		return
+	}
+	to := g.heir
+	g.heir, g.dirty = 0, true
+	g.rn.TransferLeader(to)
+}
+
 // handOver makes a leader that the membership to come does not count among its voters give up before that comes into effect.
 // Otherwise it would step down the moment it knows of it, while the new voters, who do not know yet, need the votes of the
 // old ones, whose logs may be longer than theirs: nobody could be elected. While a transfer is under way the library does

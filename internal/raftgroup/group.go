@@ -296,30 +296,6 @@ func (g *Group) Step(now time.Duration, m Message) error {
 	return g.rn.Step(m.m)
 }
 
-// TransferLeader asks this leader to hand over to another voter, when all that it has proposed is applied. Its lease ends at once
-// and for the rest of the term; proposals are refused until the transfer has succeeded, or an election timeout has passed before
-// it could begin or since.
-func (g *Group) TransferLeader(to uint64) error {
-	if g.role != RoleLeader {
-		return NotLeader(g.leader)
-	}
-	g.transferring, g.handedOver, g.dirty = true, true, true
-	g.heir, g.heirTicks = to, 0
-	g.bequeath()
-	return nil
-}
-
-// bequeath begins the transfer that was asked for, once everything that was proposed here is applied: of what is still on its
-// way when a leader steps down, nobody could say what becomes of it.
-func (g *Group) bequeath() {
-	if g.heir == 0 || g.applied < g.lastIndex {
-		return
-	}
-	to := g.heir
-	g.heir, g.dirty = 0, true
-	g.rn.TransferLeader(to)
-}
-
 // ReportUnreachable tells that a message to a replica could not be sent.
 func (g *Group) ReportUnreachable(id uint64) {
 	g.dirty = true

@@ -40,7 +40,7 @@ type Server struct {
 	// serving ends when done is closed.
 	serving context.Context
 	quit    context.CancelFunc
-	wg                sync.WaitGroup
+	wg      sync.WaitGroup
 	// mu guards listeners and sessions. It is never held while a session's mutex is taken.
 	mu        sync.Mutex
 	listeners map[net.Listener]bool // whether its connections are trusted

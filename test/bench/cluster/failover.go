@@ -149,11 +149,11 @@ func (b *benchmark) killLeader(c *cluster) (p parts, err error) {
 	return p, old.again()
 }
 
-// writeOnce tries to write until a write is acknowledged.
+// writeOnce tries to write until a write is acknowledged. What was passed on to the leader that is killed may end as unknown.
 func writeOnce(ctx context.Context, cl *client.Client) error {
 	for key := uint64(0); ; key++ {
 		_, err := cl.Replace(ctx, bench.DefaultSpaceID, row(key%loadRows))
-		if !redirected(err) {
+		if !redirected(err) && !errcode.Is(err, errcode.UnknownOutcome) {
 			return err
 		}
 		select {
