@@ -51,13 +51,15 @@ soak: build ## an hour or more: $(SOAKSEEDS) simulated seeds, all planted bugs, 
 	$(MAKE) sim SIMSEEDS=$(SOAKSEEDS) DISCOVERYSEEDS=$(SOAKSEEDS) GOVERNORSEEDS=$$(($(SOAKSEEDS) / 10))
 	$(GO) run ./test/planted
 	$(GO) test -count=1 -timeout 0 ./test -run TestKillsAtRandom -crash-kills 1000
+	$(GO) test -count=1 -timeout 0 ./test/faults -faults-rounds 15
 	./tools/fuzz-all $(SOAKFUZZ)
 
 fuzz: ## every fuzz target for $(FUZZTIME) each
 	./tools/fuzz-all $(FUZZTIME)
 
 blackbox: build ## the real binary under real clients and faults
-	$(GO) test -count=1 -timeout 15m ./test/...
+	$(GO) test -count=1 -timeout 15m $$($(GO) list ./test/... | grep -v /faults)
+	$(GO) test -count=1 -timeout 15m ./test/faults
 
 generate: ## diagrams, parameter and error tables
 	$(GO) generate ./...

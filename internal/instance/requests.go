@@ -39,11 +39,16 @@ func (w *waiting) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 	if req.Type == iproto.TypeCall && string(req.Function) == wire.ProcWithout && s.User().ID == catalog.AdminID {
 		return w.without(req, out), true
 	}
-	refusal := w.i.life.published().Refusal()
-	if refusal == nil {
-		refusal = errcode.New(errcode.Loading, w.i.life.published().State.String())
+	return iproto.AppendError(out, req.Sync, 0, w.refusal()), true
+}
+
+// refusal is what everything gets that needs a database.
+func (w *waiting) refusal() *errcode.Error {
+	p := w.i.life.published()
+	if e := p.Refusal(); e != nil {
+		return e
 	}
-	return iproto.AppendError(out, req.Sync, 0, refusal), true
+	return errcode.New(errcode.Loading, p.State.String())
 }
 
 // without is answered only while an instance looks for its cluster.
@@ -70,7 +75,8 @@ func (w *waiting) SchemaVersion() uint64 { return 0 }
 // Closed has nothing to give back.
 func (w *waiting) Closed(*server.Session) {}
 
-// Credentials knows the users that need no catalog: the service user, and admin with a password that was just given.
+// Credentials knows the users that need no catalog: the service user, and admin with a password that was just given. The
+// others have to come again: their passwords are in the catalog, which has not been read.
 func (w *waiting) Credentials(user string) (server.Credential, bool) {
 	switch user {
 	case "guest":
@@ -81,9 +87,8 @@ func (w *waiting) Credentials(user string) (server.Credential, bool) {
 		if p := w.i.child.AdminPassword(); !p.Empty() {
 			return server.Credential{ID: catalog.AdminID, Name: user, ChapSHA1: iproto.HashPassword(p.Reveal()), HasPassword: true}, true
 		}
-		return server.Credential{ID: catalog.AdminID, Name: user}, true
 	}
-	return server.Credential{}, false
+	return server.Credential{Name: user, NotYet: w.refusal()}, true
 }
 
 func (i *Instance) serviceCredential() server.Credential {

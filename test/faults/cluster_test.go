@@ -28,11 +28,13 @@ type cluster struct {
 	instances []*proc
 }
 
-// newCluster starts n instances and makes the spaces of the load. Instance 0 lives on a small file system of its own.
+// newCluster starts n instances, each on a small file system of its own, and makes the spaces of the load.
 func newCluster(t testing.TB, n int, args ...string) *cluster {
 	t.Helper()
 	c := prepare(t, n, args...)
-	smallDisk(t, filepath.Dir(c.dirs[0]))
+	for _, dir := range c.dirs {
+		smallDisk(t, filepath.Dir(dir))
+	}
 	c.startAll()
 	return c
 }
@@ -65,7 +67,7 @@ func (c *cluster) add(i int) {
 // smallDisk mounts a file system that can be filled.
 func smallDisk(t testing.TB, dir string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -1,10 +1,12 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -141,7 +143,9 @@ var faultsOfThree = []fault{
 			s.c.healthy(s, waitHealed)
 		}
 	}},
-	{"a disk is full", func(s *scene) { s.fillDisk() }},
+	{"a follower's disk is full", func(s *scene) {
+		s.withLeader(func(_ int, others []int) { s.fillDisk(s.c.instances[others[0]]) })
+	}},
 	{"one is expelled and another one joins", func(s *scene) { s.expelAndJoin() }},
 }
 
@@ -183,14 +187,40 @@ func (s *scene) pauseLeader(least, most time.Duration) {
 	})
 }
 
-// fillDisk fills the small disk until an instance that lives there has to refuse writes, and makes room again.
-func (s *scene) fillDisk() {
+// fillDisk fills the disk of an instance, writes until it finds no more room, and makes room again. The others go on, whoever
+// led before.
+func (s *scene) fillDisk(victim *proc) {
 	s.Helper()
-	disk := filepath.Dir(s.c.dirs[0])
-	ballast := filepath.Join(disk, "ballast")
-	f, err := os.Create(ballast)
-	if err != nil {
+	ballast := filepath.Join(filepath.Dir(victim.dir), "ballast")
+	fill(s, ballast)
+	found := false
+	for n := 0; n < 1000 && !found; n++ {
+		s.writeMuch(n)
+		found = victim.issue("disk_full")
+	}
+	if !found {
+		s.Fatalf("instance %d says nothing about its full disk", victim.i+1)
+	}
+	s.l.flows(s, "with a full disk", 50)
+	if err := os.Remove(ballast); err != nil {
 		s.Fatal(err)
+	}
+	waitFor(s, "room on the disk", waitHealed, func() bool { return !victim.issue("disk_full") })
+	conn := s.c.connect(victim)
+	defer conn.Close()
+	ctx, cancel := timeout(waitHealed)
+	defer cancel()
+	if _, err := conn.Call(ctx, "box.snapshot", nil); err != nil { // which lets it give up what it has logged
+		s.Errorf("a snapshot on a disk that has room again: %v", err)
+	}
+}
+
+// fill writes a file until there is no room for a byte.
+func fill(t testing.TB, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer f.Close()
 	for size := 1 << 20; size > 0; size /= 2 {
@@ -198,15 +228,21 @@ func (s *scene) fillDisk() {
 		for err = nil; err == nil; {
 			_, err = f.Write(block)
 		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
 	}
-	var free syscall.Statfs_t
-	if err := syscall.Statfs(disk, &free); err != nil || free.Bfree > 0 {
-		s.Fatalf("the disk still has %d blocks free: %v", free.Bfree, err)
-	}
-	s.hold(3*time.Second, 5*time.Second)
-	if err := os.Remove(ballast); err != nil {
-		s.Fatal(err)
-	}
+}
+
+// writeMuch writes a large row at whatever instance takes it; nobody looks at it again.
+func (s *scene) writeMuch(n int) {
+	s.Helper()
+	conn := s.c.connect(s.c.instances[n%len(s.c.instances)])
+	defer conn.Close()
+	ctx, cancel := timeout(opTimeout)
+	defer cancel()
+	// An error is what is looked for here.
+	_, _ = conn.Replace(ctx, spaceBulk, pack(1, strings.Repeat("x", 256<<10)))
 }
 
 // expelAndJoin expels a follower and lets an instance with an empty directory take its place.
@@ -229,6 +265,7 @@ func (s *scene) expelAndJoin() {
 		if err := os.Rename(s.c.dirs[leaves], fmt.Sprintf("%s-expelled-%d", s.c.dirs[leaves], s.l.round)); err != nil {
 			s.Fatal(err)
 		}
+		s.l.young.Store(s.c.net.address(leaves))
 		s.c.start(leaves)
 	})
 }

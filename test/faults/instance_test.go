@@ -232,3 +232,23 @@ func (p *proc) ready() bool {
 	code, _ := p.get("/health/ready")
 	return code == http.StatusOK
 }
+
+// issue reports whether the instance speaks of an issue of its own with this code.
+func (p *proc) issue(code string) bool {
+	var doc struct {
+		Issues []struct {
+			Code     string `json:"code"`
+			Instance string `json:"instance"`
+		} `json:"issues"`
+	}
+	status, body := p.get("/api/v1/cluster")
+	if status != http.StatusOK || json.Unmarshal(body, &doc) != nil {
+		return false
+	}
+	for _, i := range doc.Issues {
+		if i.Code == code {
+			return true
+		}
+	}
+	return false
+}

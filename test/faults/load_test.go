@@ -20,11 +20,12 @@ const (
 	spaceSet       = 601
 	spaceCounters  = 602
 	spaceAccounts  = 603
+	spaceBulk      = 604
 	// spaceRaftState shows what an instance knows of its groups.
 	spaceRaftState = 419
 )
 
-var spaces = []uint32{spaceRegisters, spaceSet, spaceCounters, spaceAccounts}
+var spaces = []uint32{spaceRegisters, spaceSet, spaceCounters, spaceAccounts, spaceBulk}
 
 const (
 	accounts     = 6
@@ -47,6 +48,9 @@ type load struct {
 	done  sync.WaitGroup
 	// accessed counts the accesses of registers, values gives out what is written, each once.
 	accessed, values atomic.Int64
+	// young is the address of an instance that has joined and has no spaces yet, until grown on this load's clock.
+	young atomic.Value
+	grown atomic.Int64
 
 	mu     sync.Mutex // guards the rest
 	h      *history
@@ -57,6 +61,7 @@ type load struct {
 func (c *cluster) newLoad(round int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{c: c, round: uint64(round), start: time.Now(), stop: cancel, h: newHistory(), errors: map[int]int{}}
+	l.grown.Store(forever)
 	kinds := []func(*worker){(*worker).register, (*worker).set, (*worker).counter, (*worker).bank}
 	for i := range c.instances {
 		for k, step := range kinds {
@@ -121,6 +126,8 @@ type worker struct {
 	chance  *rand.Rand
 	conn    *client.Client
 	stream  uint64
+	// began is when the present step began.
+	began int64
 	// bad: the last operation did not end well.
 	bad bool
 }
@@ -133,7 +140,7 @@ func (w *worker) run(ctx context.Context, step func(*worker)) {
 			rest(ctx, 50*time.Millisecond)
 			continue
 		}
-		w.bad = false
+		w.bad, w.began = false, w.l.now()
 		step(w)
 		if w.bad {
 			rest(ctx, 20*time.Millisecond)
@@ -146,9 +153,10 @@ func (w *worker) run(ctx context.Context, step func(*worker)) {
 func (w *worker) dial(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	w.began = w.l.now()
 	conn, err := client.Dial(ctx, w.address, client.Options{User: "admin", Password: []byte(adminPassword)})
 	w.conn = conn
-	return err == nil
+	return w.judge(err) == acked
 }
 
 func (w *worker) drop() {
@@ -187,11 +195,14 @@ func (w *worker) judge(err error) outcome {
 	w.l.mu.Lock()
 	defer w.l.mu.Unlock()
 	w.l.errors[code]++
-	if code != 0 && o == failed && !refusals[errcode.Code(code)] {
+	if code != 0 && o == failed && !refusals[errcode.Code(code)] && !(code == int(errcode.NoSuchSpace) && w.withYoung()) {
 		w.l.h.wrong = append(w.l.h.wrong, fmt.Sprintf("a client of %s got %v", w.address, err))
 	}
 	return o
 }
+
+// withYoung reports whether the present step began at an instance that may not have the spaces yet.
+func (w *worker) withYoung() bool { return w.l.young.Load() == w.address && w.began < w.l.grown.Load() }
 
 // write does a write and notes it under the lock.
 func (w *worker) write(do func(ctx context.Context) error, note func(h *history, o outcome)) outcome {

@@ -184,6 +184,8 @@ func (s *Session) verify(cred Credential, exists bool) *errcode.Error {
 	}
 	proved := iproto.CheckScramble(auth.Scramble, s.salt, stored)
 	switch {
+	case exists && cred.NotYet != nil:
+		return cred.NotYet
 	case !exists:
 		return errcode.New(errcode.NoSuchUser, shown(s.req.User))
 	case errTuple != nil:

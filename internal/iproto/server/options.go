@@ -47,6 +47,8 @@ type Credential struct {
 	Internal bool
 	// Refusal, if not nil, is what a login gets although the password is right.
 	Refusal *errcode.Error
+	// NotYet, if not nil, is what every login gets, since what it has to be compared with is not known yet.
+	NotYet *errcode.Error
 }
 
 // AuthEvent is one AUTH request and how it ended.

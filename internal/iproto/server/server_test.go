@@ -34,8 +34,11 @@ func TestAuthMatrix(t *testing.T) {
 	})
 	f.users = map[string]Credential{
 		"guest": {Name: "guest"}, "test": password(32, "test", "secret"), "nopw": {ID: 33, Name: "nopw"},
-		"emptypw": password(34, "emptypw", ""),
+		"emptypw": password(34, "emptypw", ""), "early": password(35, "early", "secret"),
 	}
+	early := f.users["early"]
+	early.NotYet = errcode.New(errcode.Loading, "RecoveringSnapshot")
+	f.users["early"] = early
 	_, addr := serve(t, Options{Backend: f, OnAuth: func(e AuthEvent) {
 		mu.Lock()
 		events = append(events, e)
@@ -53,6 +56,7 @@ func TestAuthMatrix(t *testing.T) {
 		{"nopw", "secret", wrong, "test"}, {"nopw", "[]", body, "test"}, {"test", "[]", body, "test"},
 		{"emptypw", "", wrong, "test"}, {"guest", "wrong", wrong, "test"}, {"guest", "[]", "", "guest"},
 		{"test", "secret", "", "test"}, {"guest", "", "", "guest"}, {"nobody", "[]", "User 'nobody' is not found", "guest"},
+		{"early", "secret", "Instance is in state RecoveringSnapshot", "guest"}, {"early", "wrong", "Instance is in state RecoveringSnapshot", "guest"},
 	} {
 		frame := iproto.AppendAuth(nil, 1, c.user, nil)
 		if c.how != "[]" {
