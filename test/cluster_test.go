@@ -587,3 +587,20 @@ func TestFailureDomainChanges(t *testing.T) {
 		return strings.Contains(string(body), `"name":"`+name+`"`) && strings.Contains(strings.ToLower(string(body)), `{"dc":"two"}`)
 	})
 }
+
+// A newcomer who asks for what can never be ends with exit code 2 and the reason.
+func TestJoinRefused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, 2)
+	c.online()
+	taken := nameOf(c.instances[0])
+	for says, args := range map[string][]string{
+		taken:       {"--instance-name", taken},
+		"elsewhere": {"--tier", "elsewhere"},
+	} {
+		p := startInstance(t, options{args: append([]string{"--peer", c.peers[0], "--cookie-file", c.cookie}, args...)})
+		if code := p.ended(waitStart); code != 2 || !strings.Contains(p.output(), says) {
+			t.Errorf("%v: exit code %d, want 2 and %s", args, code, says)
+		}
+	}
+}

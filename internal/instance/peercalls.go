@@ -181,13 +181,23 @@ func (i *Instance) answerJoin(ctx context.Context, message []byte) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	for {
+	for sure := false; ; {
 		answer, err := i.planJoin(ctx, c, req)
 		switch {
 		case err == nil:
 			return wire.AppendJoinAnswer(nil, answer), nil
 		case planAgain(err) && ctx.Err() == nil:
 			pause(ctx, joinRetry)
+		case catalog.JoinRefusalIsFinal(err) && !sure:
+			// The newcomer ends with this answer: it must not come from a leader that was overthrown.
+			index, unsure := c.catalogLoop.ReadIndex(ctx)
+			if unsure == nil {
+				unsure = c.catalog.Wait(ctx, index)
+			}
+			if unsure != nil {
+				return nil, errcode.New(errcode.LeaderUnknown)
+			}
+			sure = true
 		default:
 			return nil, err
 		}

@@ -272,15 +272,6 @@ func (r *replica) snapshotIfDue() {
 	}
 }
 
-// propose appends an entry that was computed in the present term.
-func (r *replica) propose(data []byte) (uint64, error) {
-	index, err := r.g.Propose(r.g.Term(), data)
-	if err == nil {
-		r.drain()
-	}
-	return index, err
-}
-
 // dataMachine holds rows.
 type dataMachine struct {
 	r       *replica

@@ -100,14 +100,42 @@ func hasNop(ops []catalog.Op) bool {
 	return false
 }
 
-// answerUnwritten answers requests that wrote nothing: at once if all that they saw is committed, else with the newest
-// entry that they saw.
+// answerUnwritten answers requests that wrote nothing: with the newest entry that they saw, or, if all of that is committed, once
+// it is sure that nobody else led when they were run.
 func (m *Machine) answerUnwritten(answers []answer) {
+	if len(answers) == 0 {
+		return
+	}
 	if n := len(m.pending); n > 0 {
 		m.pending[n-1].answers = append(m.pending[n-1].answers, answers...)
 		return
 	}
-	send(answers)
+	m.asked++
+	m.unwritten = append(m.unwritten, answers...)
+}
+
+// Unconfirmed is the number of the newest answers that wrote nothing and wait to be confirmed, 0 if there are none.
+func (m *Machine) Unconfirmed() uint64 {
+	if len(m.unwritten) > 0 {
+		return m.asked
+	}
+	return 0
+}
+
+// Confirm tells that this replica led when the answers up to a number were made. Newer ones wait for the next call.
+func (m *Machine) Confirm(upTo uint64) {
+	if upTo >= m.asked {
+		send(m.unwritten)
+		m.unwritten = nil
+	}
+}
+
+// Deny tells that this will never be known.
+func (m *Machine) Deny(err error) {
+	for _, a := range m.unwritten {
+		a.req.done <- outcome{err: err}
+	}
+	m.unwritten = nil
 }
 
 func send(answers []answer) {

@@ -77,6 +77,9 @@ type Machine struct {
 	newest  *catalog.State // with the entries that are run and not committed
 	history *catalog.History
 	pending []batch // oldest first
+	// unwritten are answers that wait to be confirmed, asked the number of the newest.
+	unwritten []answer
+	asked     uint64
 }
 
 // batch is an entry that was run here and is not committed yet.

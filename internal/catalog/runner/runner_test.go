@@ -34,6 +34,8 @@ type manual struct {
 	index uint64
 	term  uint64
 	err   error
+	// unsure: nobody has confirmed that this replica leads.
+	unsure bool
 }
 
 func newManual(t *testing.T, opts Options) *manual {
@@ -90,6 +92,9 @@ func (l *manual) run(n int) []byte {
 	entry := l.m.Run(l.index+1, l.term, reqs)
 	if entry != nil {
 		l.index++
+	}
+	if !l.unsure {
+		l.m.Confirm(l.m.Unconfirmed())
 	}
 	return entry
 }
@@ -158,6 +163,32 @@ func TestAnsweredAndVisibleOnlyAfterCommit(t *testing.T) {
 	}
 	if _, ok := old.PropertyUint("k"); ok {
 		t.Fatal("a view has changed")
+	}
+}
+
+// A refusal that wrote nothing is not told before it is sure that this replica led when it was made.
+func TestRefusalWaitsForConfirmation(t *testing.T) {
+	l := newManual(t, Options{})
+	l.unsure = true
+	first := l.do(t.Context(), request(insert(catalog.PropClusterEpoch, 7)))
+	l.run(1)
+	unanswered(t, first)
+	no := l.m.Unconfirmed()
+	second := l.do(t.Context(), request(insert(catalog.PropClusterEpoch, 7)))
+	l.run(1)
+	l.m.Confirm(no) // of the time before the second one
+	unanswered(t, second)
+	l.m.Confirm(l.m.Unconfirmed())
+	for _, ch := range []<-chan reply{first, second} {
+		if r := <-ch; !errcode.Is(r.err, errcode.TupleFound) {
+			t.Fatalf("%+v", r)
+		}
+	}
+	third := l.do(t.Context(), request(insert(catalog.PropClusterEpoch, 7)))
+	l.run(1)
+	l.m.Deny(errcode.New(errcode.NotALeader, "another one"))
+	if r := <-third; !errcode.Is(r.err, errcode.NotALeader) || l.m.Unconfirmed() != 0 {
+		t.Fatalf("%+v", r)
 	}
 }
 
