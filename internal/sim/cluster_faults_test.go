@@ -258,6 +258,10 @@ func (c *cluster) replace(i *instance) {
 		}
 		asked := list[c.rng.IntN(len(list))]
 		row, ok := asked.cat.view.Instance(i.name)
+		if i.held && row.Target.Name == lifecycle.Expelled { // that had been asked for before
+			i.gone = true
+			return
+		}
 		if !i.held {
 			if ok && row.Current.Name == lifecycle.Online && row.Permit == "" && i.catalog != nil {
 				c.lost = nil
