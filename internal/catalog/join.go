@@ -96,7 +96,8 @@ func AnswerJoin(s *State, uuid string) (JoinAnswer, error) {
 
 // CheckMember refuses a message of an instance that is not, or no longer, the one in the catalog: 10016 unknown uuid, 10020
 // Expelled, 12047 other raft id, since it was replaced. One that is only to be expelled is still needed: its votes count
-// until its groups have let it go.
+// until its groups have let it go. A higher raft id than the catalog's is of a replacement that this copy has not learned of
+// yet: it may lead, and be the only one to learn it from.
 func CheckMember(s *State, uuid string, raftID uint64) error {
 	i, ok := s.InstanceByUUID(uuid)
 	switch {
@@ -104,7 +105,7 @@ func CheckMember(s *State, uuid string, raftID uint64) error {
 		return noSuchUUID(uuid)
 	case i.Current.Name == lifecycle.Expelled:
 		return errcode.New(errcode.InstanceExpelled, i.Name)
-	case i.RaftID != raftID:
+	case raftID < i.RaftID:
 		return errcode.Newf(errcode.JoinFilesLost, "Instance %s was replaced: raft id %d is no longer its own", i.Name, raftID)
 	}
 	return nil
