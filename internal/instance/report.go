@@ -23,7 +23,7 @@ import (
 const (
 	// reportBusy is how often an instance looks at itself while something is changing, reportIdle otherwise.
 	reportBusy = 10 * time.Millisecond
-	reportIdle = 200 * time.Millisecond
+	reportIdle = time.Second
 	// reportSettled is how long after the last change it looks often.
 	reportSettled = time.Second
 )
@@ -114,17 +114,23 @@ func differs(a, b *wire.Report) bool {
 		len(x.Voters) != len(y.Voters) || len(x.Learners) != len(y.Learners) || len(x.Progress) != len(y.Progress) {
 		return true
 	}
-	if (x.Applied == x.Committed) != (y.Applied == y.Committed) {
+	if near(x.Applied, x.Committed) != near(y.Applied, y.Committed) {
 		return true
 	}
 	for n := range x.Progress {
 		p, q := x.Progress[n], y.Progress[n]
-		if p.RaftID != q.RaftID || p.Active != q.Active || (p.Match >= x.Committed) != (q.Match >= y.Committed) {
+		if p.RaftID != q.RaftID || p.Active != q.Active || near(p.Match, x.Committed) != near(q.Match, y.Committed) {
 			return true
 		}
 	}
 	return false
 }
+
+// nearMax is how far a replica may be behind and still count as caught up: what travels in a moment. Under load it is always a little
+// behind, and that need not be told.
+const nearMax = 1000
+
+func near(index, committed uint64) bool { return index+nearMax >= committed }
 
 // look makes a report. It asks the loop of the data group, so it may wait.
 func (i *Instance) look(ctx context.Context, c *core) (*wire.Report, error) {
