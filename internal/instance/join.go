@@ -23,6 +23,9 @@ const (
 	// joinPause is the first pause after a request for a place that was not answered; it doubles up to joinPauseMax.
 	joinPause    = 250 * time.Millisecond
 	joinPauseMax = 5 * time.Second
+	// redirectsMax bounds how often in a row another one is asked at once: instances that disagree about the leader could go on
+	// naming each other.
+	redirectsMax = 3
 	// joinCall bounds one request. The one who is asked may hold it for joinTimeout.
 	joinCall = 2 * joinTimeout
 )
@@ -130,7 +133,7 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 	deadline := i.clock.Boot() + i.cfg.BootTimeout
 	leader, retry := e.Leader, joinPause
 	peers := joinPeers(e.Peers, i.cfg.Peers)
-	for turn := 0; ; turn++ {
+	for turn, sent := 0, 0; ; turn++ {
 		address := leader
 		if address == "" {
 			address = others(peers, i.cfg.Advertise, turn)
@@ -143,8 +146,8 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 		case err == nil && answer.RaftID != 0:
 			i.life.wait("")
 			return answer, nil
-		case err == nil && answer.Leader != "" && answer.Leader != address:
-			leader = answer.Leader // asked at once
+		case err == nil && answer.Leader != "" && answer.Leader != address && sent < redirectsMax:
+			leader, sent = answer.Leader, sent+1 // asked at once
 			continue
 		case err != nil && catalog.JoinRefusalIsFinal(err):
 			return answer, failure{ipc.ClassRefused, fmt.Errorf("%s refuses this instance: %w", address, err)}
@@ -153,7 +156,7 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 				i.cfg.ClusterName, i.cfg.BootTimeout, address, err)}
 		}
 		i.log.Info("no place in the cluster yet", "asked", address, "error", err)
-		leader = ""
+		leader, sent = "", 0
 		if turn%max(1, len(peers)) == 0 { // all have been asked since the last pause
 			pause(ctx, retry)
 			retry = min(2*retry, joinPauseMax)

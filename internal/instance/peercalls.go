@@ -12,7 +12,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/server"
-	"github.com/lycosadb/lycosa/internal/lifecycle"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 )
@@ -98,9 +97,9 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 	if err := h.Check(c.id.ClusterUUID, c.id.Epoch); err != nil {
 		return nil, err
 	}
-	row, known := c.catalog.View().InstanceByRaftID(h.RaftID)
-	if known && row.Current.Name == lifecycle.Expelled && row.UUID == h.From {
-		return nil, errcode.New(errcode.InstanceExpelled, row.Name)
+	// A newcomer may not be known here yet.
+	if err := catalog.CheckMember(c.catalog.View(), h.From, h.RaftID); err != nil && !errcode.Is(err, errcode.NoSuchInstance) {
+		return nil, err
 	}
 	c.book.tell(h.RaftID, h.Address)
 	c.reports.alive(h.RaftID, i.clock.Wall())
