@@ -230,6 +230,7 @@ func (l *Loop[R]) drain() {
 // here at once: handing it over would cost more.
 func (l *Loop[R]) feedDisk() {
 	for l.handed < min(len(l.writes)-l.durable, writesInFlightMax) && !l.poisoned {
+		l.looked = false
 		w := l.writes[l.durable+l.handed]
 		local := l.localOf(w)
 		if l.handed == 0 && w.HardState == nil && w.Snapshot == nil && l.cfg.Log.Mode() != wal.SyncFsync && !l.full {
@@ -507,7 +508,8 @@ func (l *Loop[R]) poison(err error) {
 	}
 }
 
-// tick moves the group's time, and looks after room on disk: at each tick, but a full disk is asked at intervals.
+// tick moves the group's time, and looks after room on disk: at each tick, but a full disk, and one that has got nothing since the
+// last look, at intervals.
 func (l *Loop[R]) tick() {
 	if l.poisoned {
 		return
@@ -515,7 +517,8 @@ func (l *Loop[R]) tick() {
 	l.cfg.Group.Tick(l.cfg.Clock.Boot())
 	l.pruneReads()
 	l.sinceTend += l.cfg.Tick
-	if !l.full || l.sinceTend >= l.cfg.RetryInterval {
+	rests := l.full || l.looked && l.lookedAt == l.cfg.Group.AppliedIndex()
+	if !rests || l.sinceTend >= l.cfg.RetryInterval {
 		l.tend()
 	}
 }
@@ -526,5 +529,6 @@ func (l *Loop[R]) tend() {
 		return
 	}
 	l.tending, l.sinceTend = true, 0
-	l.disk.orders <- order{mark: len(l.writes) == 0 && l.pending.empty()}
+	l.looked, l.lookedAt = len(l.writes) == 0 && l.pending.empty(), l.cfg.Group.AppliedIndex()
+	l.disk.orders <- order{mark: l.looked}
 }

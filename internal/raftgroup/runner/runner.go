@@ -190,9 +190,12 @@ type Loop[R any] struct {
 	locals    []localRows
 	tending   bool
 	sinceTend time.Duration
-	full      bool
-	poisoned  bool
-	stopping  bool
+	// looked: nothing was written since room and mark were last looked after, with lookedAt applied.
+	looked   bool
+	lookedAt uint64
+	full     bool
+	poisoned bool
+	stopping bool
 }
 
 // Start starts the loop: entries above the group's applied index that are known to be committed are applied, a lone voter
