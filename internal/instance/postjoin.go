@@ -90,17 +90,18 @@ func (i *Instance) startGroups(c *core) error {
 	})
 	c.transport = i.newTransport(c)
 	i.prepareFetching(c)
+	phase := i.clock.Boot()
 	c.catalogLoop = runner.Start(runner.Config[*catalogrunner.Request]{
 		Send: i.sender(c, wire.GroupCatalog), Fetch: c.catalogFetcher.Fetch, OnSnapshotWanted: c.catalogWish.make,
 		OnInstalled: func(p raftgroup.Position) { c.catalogSnapshot.Store(p.Index) },
-		Log:         c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Clock: i.clock, Logger: i.log,
+		Log:         c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Clock: i.clock, Phase: phase, Logger: i.log,
 		OnStatus: i.groupStatus(c, catalogName), OnPoison: i.poisoned(catalogName), OnDiskFull: i.diskFull(catalogName),
 	})
 	c.catalog.Bind(c.catalogLoop)
 	c.dataLoop = runner.Start(runner.Config[*replicaset.Batch]{
 		Send: i.sender(c, wire.GroupData), Fetch: c.dataFetcher.Fetch, OnSnapshotWanted: c.dataWish.make,
 		OnInstalled: func(p raftgroup.Position) { c.snapshot.Store(p.Index) },
-		Log:         c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Logger: i.log,
+		Log:         c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Phase: phase, Logger: i.log,
 		Bytes:    func(b *replicaset.Batch) int { return b.Bytes },
 		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(dataName),
 	})

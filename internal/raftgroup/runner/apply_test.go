@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -68,5 +69,16 @@ func TestAnIndexServesThoseWhoCameBeforeItWasAskedFor(t *testing.T) {
 	l.answerReads([]raftgroup.ReadState{{Request: 1, Index: 10}, {Request: 3, Index: 30}})
 	if len(served) != 3 || served[3] != 30 || l.reads.newest != 0 || len(l.reads.waiting) != 1 {
 		t.Errorf("served %v, request %d is out", served, l.reads.newest)
+	}
+}
+
+// TestTicksOfGroupsTogether: the first tick is at the phase or a multiple of ticks from it, and never at once.
+func TestTicksOfGroupsTogether(t *testing.T) {
+	for _, c := range []struct{ phase, now, want time.Duration }{
+		{0, 123, 100}, {7, 7, 100}, {7, 8, 99}, {7, 106, 1}, {7, 107, 100}, {1007, 1000, 7}, {1007, 907, 100},
+	} {
+		if got := beforeTick(100, c.phase, c.now); got != c.want {
+			t.Errorf("phase %d at %d: %d, want %d", c.phase, c.now, got, c.want)
+		}
 	}
 }

@@ -80,7 +80,8 @@ func (l *Loop[R]) run() {
 		_ = l.cfg.Group.Campaign()
 	}
 	l.tend()
-	ticker := time.NewTicker(l.cfg.Tick)
+	early := beforeTick(l.cfg.Tick, l.cfg.Phase, l.cfg.Clock.Boot())
+	ticker := time.NewTicker(early)
 	defer ticker.Stop()
 	stop := l.stop
 	for {
@@ -93,6 +94,10 @@ func (l *Loop[R]) run() {
 		case o := <-l.disk.outcomes:
 			l.finished(o)
 		case <-ticker.C:
+			if early != l.cfg.Tick {
+				early = l.cfg.Tick
+				ticker.Reset(early)
+			}
 			l.tick()
 		case m := <-l.inbox:
 			l.step(m)
@@ -116,6 +121,18 @@ func (l *Loop[R]) run() {
 			return
 		}
 	}
+}
+
+// beforeTick is how long after now the first tick is: more than 0, at most a tick.
+func beforeTick(tick, phase, now time.Duration) time.Duration {
+	if phase == 0 {
+		return tick
+	}
+	since := (now - phase) % tick
+	if since < 0 {
+		since += tick
+	}
+	return tick - since
 }
 
 // step gives the group a message. One that it does not take is of a stranger or of the past. One that brings a snapshot is

@@ -99,6 +99,9 @@ type Config[R any] struct {
 	Name string
 	// Tick is how far apart ticks are, the group's TickLength unless given.
 	Tick time.Duration
+	// Phase, unless it is 0, is a time of the clock at which there is a tick: groups with the same one tick together, which wakes the
+	// process less often, and lets what they send go together.
+	Phase time.Duration
 	// RetryInterval is how often a full disk is asked again, 1 s unless given.
 	RetryInterval time.Duration
 	// Bytes is about what a request adds to an entry; nil: they are taken as small. A Run gets requests for 4 MiB at most,
