@@ -408,6 +408,13 @@ func TestBootstrapWithout(t *testing.T) {
 // runTyping runs a command that reads what somebody types.
 func runTyping(t testing.TB, typed string, args ...string) int {
 	t.Helper()
+	code, _ := runTypingSaid(t, typed, args...)
+	return code
+}
+
+// runTypingSaid is runTyping with what the command prints.
+func runTypingSaid(t testing.TB, typed string, args ...string) (code int, said string) {
+	t.Helper()
 	cmd := exec.Command(binary, args...)
 	cmd.Env, cmd.Stdin = cleanEnviron(), strings.NewReader(typed)
 	out, err := cmd.CombinedOutput()
@@ -415,7 +422,7 @@ func runTyping(t testing.TB, typed string, args ...string) int {
 		t.Fatalf("lycosa %s: %v", strings.Join(args, " "), err)
 	}
 	t.Logf("lycosa %s: %s", strings.Join(args, " "), out)
-	return exitCode(cmd.ProcessState)
+	return exitCode(cmd.ProcessState), string(out)
 }
 
 // All are stopped and started again with other addresses: told one of the new ones, they find each other.

@@ -30,7 +30,7 @@ const (
 	exitUnreachable = 4
 )
 
-// Options are what the program gives to its command line. Instance, Args, Stdout and Stderr are required.
+// Options are what the program gives to its command line. Instance, Recover, Args, Stdout and Stderr are required.
 type Options struct {
 	// Args are the arguments without the program's name, Environ the environment as os.Environ gives it.
 	Args, Environ  []string
@@ -39,6 +39,9 @@ type Options struct {
 	// Instance runs the instance in the child process and returns its exit code. It calls ch.KeepAlive, tells each change
 	// of state, and ends when ch.Stop is closed.
 	Instance func(cfg *config.Config, ch *child.Child, logger *slog.Logger) int
+	// Recover makes a cluster anew of the data directory of a survivor, which this package has locked, and returns what the
+	// operator is told then. who is put on record. It calls confirm before it changes anything.
+	Recover func(cfg *config.Config, logger *slog.Logger, who string, confirm func(clusterName, known string) error) (string, error)
 }
 
 // app is one run of the command line.
@@ -93,7 +96,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(a.runCommand(), a.demoCommand(), a.statusCommand(), a.checkpointCommand(), a.inspectCommand(), a.benchCommand(), a.importCommand(),
-		a.expelCommand(), a.replaceCommand(), a.promoteCommand(), a.bootstrapCommand(),
+		a.expelCommand(), a.replaceCommand(), a.promoteCommand(), a.bootstrapCommand(), a.recoverCommand(),
 		a.versionCommand(), a.connectCommand(), a.instanceCommand())
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

@@ -76,6 +76,11 @@ func (l *launch) supervise() (code int, err error) {
 
 // prepare looks at the locked directory and gathers what the supervisor needs.
 func (l *launch) prepare(dir store.Dir, logger *slog.Logger) (supervisor.Options, error) {
+	if done, err := dir.SettleRecovery(); err != nil {
+		return supervisor.Options{}, err
+	} else if done {
+		logger.Warn("a recovery from a survivor, which had been interrupted, was brought to its end")
+	}
 	verdict, err := dir.Look(nil)
 	if err != nil {
 		return supervisor.Options{}, err

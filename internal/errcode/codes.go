@@ -328,6 +328,7 @@ const (
 	ClusterUUIDMismatch           Code = 12030
 	EpochMismatch                 Code = 12031
 	StaleChange                   Code = 12032
+	EpochOver                     Code = 12033
 	JoinClusterName               Code = 12040
 	JoinTier                      Code = 12041
 	JoinNameTaken                 Code = 12042

@@ -490,6 +490,8 @@ var table = map[Code]entry{
 		hint: "The cluster was made anew from a survivor. Instances of the older epoch never come back: start them on empty directories."},
 	StaleChange: {name: "STALE_CHANGE", format: "A newer catalog has decided on the members of this group already",
 		hint: "Nothing need be done: the governor plans again on the newest catalog."},
+	EpochOver: {name: "EPOCH_OVER", format: "This instance is in epoch %d of the cluster, which is over: the cluster is in epoch %d",
+		hint: "The cluster was made anew from a survivor. This instance never comes back with its files: run lycosa replace NAME, and start it on an empty directory with --instance-name NAME."},
 	JoinClusterName: {name: "JOIN_CLUSTER_NAME", format: "This is cluster %s, not %s",
 		hint: "Start the instance with the --cluster-name of the cluster, or with a --peer of its own cluster."},
 	JoinTier: {name: "JOIN_TIER", format: "There is no tier %s, only %s",

@@ -96,18 +96,31 @@ const (
 	dataSegmentBytes    = 32 << 20
 )
 
-// openLog opens the log of a group.
-func (i *Instance) openLog(name string, id datadir.Identity, mode wal.SyncMode) (*wal.Log, error) {
+// logOptions says where the log of a group is, and what is known of it.
+func (i *Instance) logOptions(name string, id datadir.Identity) (wal.Options, error) {
 	instance, err := uuid.Parse(id.InstanceUUID)
 	if err != nil {
-		return nil, fmt.Errorf("instance uuid: %w", err)
+		return wal.Options{}, fmt.Errorf("instance uuid: %w", err)
 	}
-	o := wal.Options{FS: i.fs, Group: name, Instance: instance, Sync: mode, Logger: i.log}
+	o := wal.Options{FS: i.fs, Group: name, Instance: instance, Logger: i.log}
 	if name == catalogName {
 		o.Dir, o.SegmentBytes, o.AckedIndex = i.dir.Path+"/"+datadir.CatalogDir, catalogSegmentBytes, id.CatalogWatermark
 	} else {
 		o.Dir, o.SegmentBytes, o.AckedIndex = i.dir.Path+"/"+datadir.DataDir, dataSegmentBytes, id.DataWatermark
 	}
+	if i.segmentBytes > 0 {
+		o.SegmentBytes, o.ReserveBytes = i.segmentBytes, i.segmentBytes
+	}
+	return o, nil
+}
+
+// openLog opens the log of a group.
+func (i *Instance) openLog(name string, id datadir.Identity, mode wal.SyncMode) (*wal.Log, error) {
+	o, err := i.logOptions(name, id)
+	if err != nil {
+		return nil, err
+	}
+	o.Sync = mode
 	l, err := wal.Open(o)
 	if err != nil {
 		return nil, fmt.Errorf("the log of group %s: %w", name, err)

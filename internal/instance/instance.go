@@ -34,6 +34,8 @@ type Instance struct {
 	fs      sys.FS
 	clock   sys.Clock
 	dir     store.Dir
+	// segmentBytes is the size of log segments in tests, 0 for the usual ones.
+	segmentBytes int64
 
 	life     *life
 	audit    *audit.Log

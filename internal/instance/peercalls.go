@@ -95,6 +95,9 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 		return nil, err
 	}
 	if err := h.Check(c.id.ClusterUUID, c.id.Epoch); err != nil {
+		if errcode.Is(err, errcode.EpochOver) { // the newer epoch wins: two must not serve beside each other
+			i.outcast(err)
+		}
 		return nil, err
 	}
 	// A newcomer may not be known here yet.

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 )
@@ -160,6 +162,9 @@ func (i *Instance) hello(ctx context.Context, c *core, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
 	defer cancel()
 	answer, err := i.pool.Call(ctx, address, wire.ProcHello, i.header(c).Append(nil))
+	if errcode.Is(err, errcode.EpochMismatch) { // before any group could say so: it may have nobody to talk to
+		i.outcast(fmt.Errorf("%s says: %w", address, err))
+	}
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (i *Instance) newTransport(c *core) *transport.Transport {
 			_ = c.dataLoop.Call(ctx, tell)
 		},
 		Refused: func(address string, err *errcode.Error) {
-			if err.Code == errcode.InstanceExpelled {
+			if err.Code == errcode.InstanceExpelled || err.Code == errcode.EpochMismatch {
 				i.outcast(fmt.Errorf("%s says: %w", address, err))
 			}
 		},

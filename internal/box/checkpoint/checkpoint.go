@@ -127,8 +127,10 @@ func parseIDs(key, text string) (ids []uint64, err error) {
 
 // Options say where and in whose name a snapshot is written.
 type Options struct {
-	FS           sys.FS
-	Dir          string
+	FS  sys.FS
+	Dir string
+	// Prefix begins the names of the files: List does not see them then, before they get their real names.
+	Prefix       string
 	InstanceUUID string
 	Now          time.Time
 	// Progress, if not nil, is called every 100,000 rows.
@@ -156,7 +158,7 @@ func Write(engine *box.Engine, view *box.View, pos Position, o Options) (Result,
 
 // write makes the file of a position of what rows writes, unless it is there.
 func write(pos Position, o Options, rows func(io.Writer) (uint64, error)) (Result, error) {
-	path := o.Dir + "/" + Name(pos.Signature())
+	path := o.Dir + "/" + o.Prefix + Name(pos.Signature())
 	if _, err := o.FS.Lstat(path); err == nil {
 		// Whoever wrote it may have failed to make its name durable.
 		if err := o.FS.SyncDir(o.Dir); err != nil {
@@ -180,7 +182,7 @@ func write(pos Position, o Options, rows func(io.Writer) (uint64, error)) (Resul
 	if err := o.FS.SyncDir(o.Dir); err != nil {
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
 	}
-	name := strings.TrimSuffix(Name(pos.Signature()), suffix) + suffixSum
+	name := o.Prefix + strings.TrimSuffix(Name(pos.Signature()), suffix) + suffixSum
 	if err := sys.WriteFileAtomic(o.FS, o.Dir, name, sumFile(sum), 0o600); err != nil {
 		return Result{}, fmt.Errorf("checkpoint: %w", err)
 	}

@@ -311,6 +311,17 @@ func (l *Log) removeBefore(n int) error {
 	return nil
 }
 
+// Abandon closes the log as it is, for one who has only read: no mark of a clean stop is written.
+func (l *Log) Abandon() error {
+	l.wmu.Lock()
+	defer l.wmu.Unlock()
+	if errors.Is(l.failed, ErrClosed) {
+		return nil
+	}
+	l.failed = ErrClosed
+	return l.f.Close()
+}
+
 // Close writes the mark of a clean stop and syncs. A poisoned log is closed without.
 func (l *Log) Close() error {
 	l.wmu.Lock()

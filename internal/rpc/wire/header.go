@@ -24,15 +24,18 @@ type Header struct {
 const headerFields = 7
 
 // Check decides whether a message with this header is for the cluster that the receiver belongs to. Errors: 10024 the
-// receiver belongs to none yet (its uuid is empty), 12030 other cluster, 12031 other epoch.
+// receiver belongs to none yet (its uuid is empty), 12030 other cluster, 12031 the sender's epoch is over, 12033 the
+// receiver's is.
 func (h Header) Check(ownClusterUUID string, ownEpoch uint64) error {
 	switch {
 	case ownClusterUUID == "":
 		return errcode.New(errcode.Uninitialized)
 	case h.ClusterUUID != ownClusterUUID:
 		return errcode.New(errcode.ClusterUUIDMismatch, h.ClusterUUID, ownClusterUUID)
-	case h.Epoch != ownEpoch:
+	case h.Epoch < ownEpoch:
 		return errcode.New(errcode.EpochMismatch, h.Epoch, ownEpoch)
+	case h.Epoch > ownEpoch:
+		return errcode.New(errcode.EpochOver, ownEpoch, h.Epoch)
 	}
 	return nil
 }

@@ -320,7 +320,7 @@ func TestHeaderCheck(t *testing.T) {
 		{"a", 1, "b", 1, errcode.ClusterUUIDMismatch},
 		{"", 1, "b", 1, errcode.ClusterUUIDMismatch},
 		{"a", 1, "a", 2, errcode.EpochMismatch},
-		{"a", 3, "a", 2, errcode.EpochMismatch},
+		{"a", 3, "a", 2, errcode.EpochOver},
 		{"a", 1, "", 0, errcode.Uninitialized},
 		{"", 0, "", 0, errcode.Uninitialized},
 	} {
