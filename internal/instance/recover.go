@@ -47,7 +47,7 @@ type RecoverOptions struct {
 // Recover makes a cluster of one instance of the directory of a survivor, and returns what the operator is told then. If an
 // earlier run was interrupted after it was decided, that one is completed.
 func Recover(o RecoverOptions) (told string, err error) {
-	return newOffline(o.Config, o.Logger, real.FS{}, real.Clock{}).recover(o)
+	return newOffline(o.Config, o.Logger, real.FS{}, real.Clock{}).recoverSurvivor(o)
 }
 
 // newOffline makes an instance that only reads and writes its files: it has no parent, no sockets and no life.
@@ -58,7 +58,7 @@ func newOffline(cfg *config.Config, log *slog.Logger, fsys sys.FS, clock sys.Clo
 	return i
 }
 
-func (i *Instance) recover(o RecoverOptions) (told string, err error) {
+func (i *Instance) recoverSurvivor(o RecoverOptions) (told string, err error) {
 	settled, err := i.dir.SettleRecovery()
 	if err != nil {
 		return "", err
