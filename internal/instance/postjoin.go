@@ -95,7 +95,7 @@ func (i *Instance) startGroups(c *core) error {
 		Send: i.sender(c, wire.GroupCatalog), Fetch: c.catalogFetcher.Fetch, OnSnapshotWanted: c.catalogWish.make,
 		OnInstalled: func(p raftgroup.Position) { c.catalogSnapshot.Store(p.Index) },
 		Log:         c.catalogGroup.log, Group: catalogGroup, Machine: c.catalog, Name: catalogName, Clock: i.clock, Phase: phase, Logger: i.log,
-		OnStatus: i.groupStatus(c, catalogName), OnPoison: i.poisoned(catalogName), OnDiskFull: i.diskFull(catalogName),
+		OnStatus: i.groupStatus(c, catalogName), OnPoison: i.poisoned(catalogName), OnDiskFull: i.diskFull(c, catalogName),
 	})
 	c.catalog.Bind(c.catalogLoop)
 	c.dataLoop = runner.Start(runner.Config[*replicaset.Batch]{
@@ -103,7 +103,7 @@ func (i *Instance) startGroups(c *core) error {
 		OnInstalled: func(p raftgroup.Position) { c.snapshot.Store(p.Index) },
 		Log:         c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Phase: phase, Logger: i.log,
 		Bytes:    func(b *replicaset.Batch) int { return b.Bytes },
-		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(dataName),
+		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(c, dataName),
 	})
 	return nil
 }
@@ -149,10 +149,6 @@ func (i *Instance) poisoned(name string) func(error) {
 		i.sink.Emit(event.Poisoned{At: i.clock.Wall(), What: "the log of group " + name, Failure: err.Error()})
 		i.fail(ipc.ClassPoisoned, fmt.Errorf("the log of group %s could not be written: %w", name, err))
 	}
-}
-
-func (i *Instance) diskFull(name string) func(bool) {
-	return func(full bool) { i.sink.Emit(event.DiskFull{At: i.clock.Wall(), Group: name, Full: full}) }
 }
 
 // connectPoll bounds how long a change of a group's progress may go unnoticed while the instance waits for it.

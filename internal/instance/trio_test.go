@@ -398,3 +398,28 @@ func TestWritesGoOnThroughFailover(t *testing.T) {
 		t.Error("nothing was written")
 	}
 }
+
+// A replica that may not lead hands over, again when the leadership comes back.
+func TestYield(t *testing.T) {
+	n := startTrio(t, 500*time.Millisecond)
+	first := n.leader()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan struct{})
+	told := make(chan uint64, 100)
+	go func() {
+		defer close(ended)
+		yield(ctx, n.replicas[first].c.dataLoop.Call, func(to uint64) { told <- to })
+	}()
+	for range 2 {
+		if to := <-told; to == first {
+			t.Fatal("it handed over to itself")
+		}
+		n.eventually("the leadership stayed", func() bool { return n.leader() != first })
+		back := n.replicas[n.leader()].c.dataLoop.Call
+		// An error means that the leadership is on its way already.
+		_ = back(ctx, func(g *raftgroup.Group) error { return g.TransferLeader(first) })
+	}
+	stop()
+	<-ended
+}

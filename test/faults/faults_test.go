@@ -143,6 +143,9 @@ var faultsOfThree = []fault{
 			s.c.healthy(s, waitHealed)
 		}
 	}},
+	{"the leader's disk is full", func(s *scene) {
+		s.withLeader(func(leader int, _ []int) { s.fillDisk(s.c.instances[leader]) })
+	}},
 	{"a follower's disk is full", func(s *scene) {
 		s.withLeader(func(_ int, others []int) { s.fillDisk(s.c.instances[others[0]]) })
 	}},

@@ -7,23 +7,22 @@ import (
 )
 
 // Three instances under one fault after another.
-func TestFaults(t *testing.T) { torment(t, 3, faultsOfThree) }
+func TestFaults(t *testing.T) { torment(t, newCluster(t, 3), *rounds, faultsOfThree) }
 
 // Five instances, whose majorities can be others than "all but one".
-func TestFaultsOfFive(t *testing.T) { torment(t, 5, faultsOfFive) }
+func TestFaultsOfFive(t *testing.T) { torment(t, newCluster(t, 5), *rounds, faultsOfFive) }
 
 // torment lets faults happen to a cluster under load, and judges after each: the cluster is well again in time, all
 // replicas are equal, and nothing contradicts what the clients were told.
-func torment(t *testing.T, n int, list []fault) {
+func torment(t *testing.T, c *cluster, times int, list []fault) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
 	}
 	t.Logf("seed %d (run again with -faults-seed %d)", *seed, *seed)
-	c := newCluster(t, n)
-	chance := rand.New(rand.NewPCG(*seed, uint64(n)))
+	chance := rand.New(rand.NewPCG(*seed, uint64(len(c.instances))))
 	kept := map[uint64]bool{}
 	round := 0
-	for range *rounds {
+	for range times {
 		for _, f := range list {
 			round++
 			if !t.Run(fmt.Sprintf("%d %s", round, f.name), func(t *testing.T) { c.suffer(t, f, round, chance, kept) }) {
