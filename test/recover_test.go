@@ -174,3 +174,40 @@ func TestRecoverRefused(t *testing.T) {
 	}
 	p.again().online()
 }
+
+// Each instance has a replicaset of its own, and two of three are lost: the rows of the survivor's are there, those of the others are lost, as
+// was said; another one comes back, by force, as an empty replicaset of its own.
+func TestRecoverOthersRowsLost(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3, 1)
+	c.online()
+	survivor, name := c.instances[0], nameOf(c.instances[1])
+	waitFor(t, "three replicasets that are ready", waitStart, func() bool {
+		doc, ok := survivor.cluster()
+		for _, rs := range doc.Replicasets {
+			ok = ok && rs.State == "ready"
+		}
+		return ok && len(doc.Replicasets) == 3
+	})
+	for _, p := range c.instances {
+		p.kill()
+	}
+	code, said := recoverFrom(t, survivor, "demo")
+	if code != 0 || strings.Count(said, "Lost: all rows of replicaset ") != 2 {
+		t.Fatalf("recover: exit code %d, want 0 and two replicasets that are lost", code)
+	}
+	c.instances[0] = c.start(0)
+	c.instances[0].online()
+	offline(t, c.instances[0], name)
+	if err := os.RemoveAll(c.instances[1].dir); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, _ := run(t, "replace", name, "--peer", c.instances[0].adminSocket()); code != 1 {
+		t.Fatalf("replace without --force: exit code %d, want 1", code)
+	}
+	if code := runTyping(t, name+"\n", "replace", name, "--force", "--peer", c.instances[0].adminSocket()); code != 0 {
+		t.Fatalf("replace --force: exit code %d", code)
+	}
+	c.instances[1] = c.start(1, "--instance-name", name)
+	c.instances[1].online()
+}
