@@ -99,6 +99,9 @@ func (t *Tx) Version() uint64 { return t.version }
 // Writes reports whether the transaction has changed anything.
 func (t *Tx) Writes() bool { return len(t.ddl) > 0 || len(t.spaces) > 0 || len(t.sequences) > 0 }
 
+// Bytes is about what the transaction holds, at most TxBytesMax: its commit writes less into the log.
+func (t *Tx) Bytes() int { return t.held }
+
 // hold charges the transaction for what it keeps.
 func (t *Tx) hold(bytes int) error {
 	if t.held+bytes > TxBytesMax {

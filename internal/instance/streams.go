@@ -281,7 +281,11 @@ func (st *stream) commit(req *iproto.Request, out []byte) ([]byte, bool) {
 }
 
 func (st *stream) submit(w replicaset.Write, out []byte) ([]byte, bool) {
-	err := st.b.hand(&replicaset.Batch{Sink: st, Writes: []replicaset.Write{w}})
+	bytes := len(w.Statement.Key) + len(w.Statement.Tuple) + len(w.Statement.Ops)
+	if w.Tx != nil {
+		bytes = w.Tx.Bytes()
+	}
+	err := st.b.hand(&replicaset.Batch{Sink: st, Writes: []replicaset.Write{w}, Bytes: bytes})
 	if err != nil {
 		return iproto.AppendError(out, w.Sync, st.b.SchemaVersion(), errcode.Of(err)), true
 	}

@@ -55,6 +55,34 @@ func call(name string) client.Builder {
 	return func(dst []byte, sync uint64) []byte { return iproto.AppendCall(dst, sync, name, nil) }
 }
 
+// TestStreamBatchBytes: what a stream hands over says how large it is, so that one entry does not take too many of them.
+func TestStreamBatchBytes(t *testing.T) {
+	w := newRig(t).connect()
+	bytes := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.queue[len(w.queue)-1].Bytes
+	}
+	w.send(1, 1, put(1))
+	if n := bytes(); n < len(appendRow(nil, 1)) {
+		t.Errorf("a statement of %d bytes says %d", len(appendRow(nil, 1)), n)
+	}
+	w.turn()
+	<-w.replies
+	w.send(1, 2, begin)
+	<-w.replies
+	for key := range 10 {
+		w.send(1, uint64(3+key), put(key))
+		<-w.replies
+	}
+	w.send(1, 20, commit)
+	if n := bytes(); n < 10*len(appendRow(nil, 1)) {
+		t.Errorf("a transaction of 10 rows says %d bytes", n)
+	}
+	w.turn()
+	<-w.replies
+}
+
 // TestStreamOrder: requests of a stream run one after another, those of others meanwhile; each keeps its own bytes while
 // it waits.
 func TestStreamOrder(t *testing.T) {

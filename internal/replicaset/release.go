@@ -59,24 +59,29 @@ func (m *Machine) Deny(err error) {
 
 // Abort unlinks everything from version from on. Clients whose statement is in such an entry learn that its outcome is not
 // known, unless err says that it will never happen; those whose statement wrote nothing, that it was not answered by a leader.
+// Who waits for an entry before those, which is still on its way, goes on waiting.
 func (m *Machine) Abort(from uint64, err error) {
 	m.engine.Rollback(from - 1)
 	m.running = from - 1
 	outcome, refusal := outcomeOf(err)
-	for i := range m.held {
-		h := &m.held[i]
+	visible := m.engine.Published()
+	kept := m.held[:0]
+	for _, h := range m.held {
 		switch {
 		case h.version >= from:
 			m.fail(h.batch, outcome, refusal)
+		case h.version > visible:
+			kept = append(kept, h)
 		case h.confirm > m.confirmed:
 			m.fail(h.batch, refusal, refusal)
 		default:
 			m.send(h.batch, h.frames, false)
 		}
 	}
-	clear(m.held)
-	m.held = m.held[:0]
-	m.confirmed = m.asked
+	clear(m.held[len(kept):])
+	if m.held = kept; len(kept) == 0 {
+		m.confirmed = m.asked
+	}
 }
 
 // outcomeOf tells what clients get of an entry that is void here: those who wrote, and those who did not.

@@ -91,3 +91,31 @@ func TestAbortedAnswers(t *testing.T) {
 		t.Errorf("answers %v", a)
 	}
 }
+
+// TestAbortBehindAnEntry: an entry that could not be proposed takes nothing along that was proposed before it and is not
+// committed yet: its clients are answered when it is, not earlier.
+func TestAbortBehindAnEntry(t *testing.T) {
+	m, e := newTestMachine(t)
+	a, b, c := client{}, client{}, client{}
+	m.Run(2, 1, one(a, put(1, "x")))
+	m.Run(3, 1, one(b, put(2, "x"))) // makes no entry, and rests on the one before
+	m.Run(3, 1, one(c, put(3, "y")))
+	m.Abort(3, errcode.New(errcode.TooBig, "A log entry", 2, 1))
+	if len(a) != 0 || len(b) != 0 || c[3] != errcode.TooBig {
+		t.Fatalf("answers %v, %v and %v before anything is committed", a, b, c)
+	}
+	m.Commit(2)
+	if code, ok := a[1]; !ok || code != 0 || visible(t, e) != 1 {
+		t.Fatalf("answers %v, %d rows", a, visible(t, e))
+	}
+	if m.Confirm(m.Unconfirmed()); b[2] != errcode.TupleFound {
+		t.Errorf("answers %v", b)
+	}
+	m.Run(3, 1, one(a, put(4, "y")))
+	m.Run(4, 1, one(b, put(5, "z")))
+	m.Abort(4, errcode.New(errcode.ProposalDropped))
+	m.Abort(3, errcode.New(errcode.UnknownOutcome, "lost")) // and then leadership is lost
+	if a[4] != errcode.UnknownOutcome || b[5] != errcode.ProposalDropped || m.Unconfirmed() != 0 {
+		t.Errorf("answers %v and %v", a, b)
+	}
+}
