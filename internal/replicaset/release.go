@@ -42,11 +42,11 @@ func (m *Machine) Confirm(upTo uint64) {
 	m.release()
 }
 
-// Deny answers those who wait to be confirmed with err.
+// Deny answers with err those who wait to be confirmed, or were and wait for an entry. Only who has written waits on.
 func (m *Machine) Deny(err error) {
 	kept := m.held[:0]
 	for _, h := range m.held {
-		if h.confirm <= m.confirmed {
+		if h.confirm == 0 {
 			kept = append(kept, h)
 			continue
 		}

@@ -65,6 +65,14 @@ func TestDeny(t *testing.T) {
 	if _, ok := a[3]; ok {
 		t.Error("answered by what was denied before")
 	}
+	// One that was confirmed, and rests on an entry that is not committed, would wait for a version of another leader.
+	b := client{}
+	m.Run(3, 1, one(a, put(4, "y")))
+	m.Run(4, 1, one(b, put(5, "y")))
+	m.Confirm(m.Unconfirmed())
+	if m.Deny(errcode.New(errcode.NotALeader, "x")); b[5] != errcode.NotALeader {
+		t.Errorf("answers %v", b)
+	}
 }
 
 // TestAbortedAnswers: of a void entry only those statements have an unknown outcome that wrote; of one that was never
