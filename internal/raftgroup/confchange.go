@@ -34,14 +34,16 @@ type Change struct {
 // ProposeConfChange appends a change of membership. Several changes at once, and one that takes the vote from this leader, go
 // through a joint configuration; before it is left, a leader without a place in the new one hands over. context is kept
 // with the entry. A change that comes while another is not yet applied is replaced by an empty entry. Errors, with nothing
-// done: not leader, dropped, or a change that would leave no voter.
+// done: not leader, dropped, or a change that would leave no voter or names id 0.
 func (g *Group) ProposeConfChange(changes []Change, context []byte) error {
 	if !g.Leading() {
 		return NotLeader(g.leader)
 	}
 	voters := votersAfter(g.conf.GetVoters(), changes)
-	if len(changes) == 0 || len(voters) == 0 {
-		return errcode.New(errcode.IllegalParams, "a change of membership that leaves no voter, or changes nothing")
+	// For the library id 0 is nobody: a change with it might leave no voter after all, which stops every replica that applies it.
+	nobody := slices.ContainsFunc(changes, func(c Change) bool { return c.ID == 0 })
+	if len(changes) == 0 || len(voters) == 0 || nobody {
+		return errcode.New(errcode.IllegalParams, "a change of membership that leaves no voter, changes nothing, or names no replica")
 	}
 	cc := &pb.ConfChangeV2{Context: context}
 	if !slices.Contains(voters, g.cfg.ID) {
@@ -73,10 +75,14 @@ func votersAfter(voters []uint64, changes []Change) []uint64 {
 
 // TransferLeader asks this leader to hand over to another voter, when all that it has proposed is applied. Its lease ends at once
 // and for the rest of the term; proposals are refused until the transfer has succeeded, or an election timeout has passed before
-// it could begin or since.
+// it could begin or since. Errors, with nothing done: not
+// leader, or the other is no voter, or this replica itself.
 func (g *Group) TransferLeader(to uint64) error {
 	if g.role != RoleLeader {
 		return NotLeader(g.leader)
+	}
+	if _, voter := g.voters.IDs()[to]; !voter || to == g.cfg.ID {
+		return errcode.New(errcode.IllegalParams, "leadership is handed over to another voter of the group only")
 	}
 	g.transferring, g.handedOver, g.dirty = true, true, true
 	g.heir, g.heirTicks = to, 0

@@ -277,10 +277,25 @@ func TestChangesThatLeaveNoVoter(t *testing.T) {
 	lead(t, g)
 	for _, changes := range [][]raftgroup.Change{
 		nil, {{Op: raftgroup.Remove, ID: 1}}, {{Op: raftgroup.AddLearner, ID: 1}, {Op: raftgroup.AddLearner, ID: 2}},
+		{{Op: raftgroup.Remove, ID: 1}, {Op: raftgroup.AddVoter, ID: 0}},
 	} {
 		if err := g.ProposeConfChange(changes, nil); !errcode.Is(err, errcode.IllegalParams) {
 			t.Errorf("%v: %v", changes, err)
 		}
+	}
+}
+
+// TestTransferToNoVoter: who cannot lead gets nothing handed over, and the leader keeps its lease.
+func TestTransferToNoVoter(t *testing.T) {
+	g := leader(t, raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}, Learners: []uint64{4}})
+	for _, to := range []uint64{0, 1, 4, 9} {
+		if err := g.TransferLeader(to); !errcode.Is(err, errcode.IllegalParams) || !g.Leading() {
+			t.Errorf("transfer to %d: %v, leading %t", to, err, g.Leading())
+		}
+	}
+	now := 20 * time.Second
+	if answered(t, g, now, 2, 2, beat(t, g, now, 2).GetContext()); g.Lease().Index == 0 {
+		t.Error("the lease is lost")
 	}
 }
 
