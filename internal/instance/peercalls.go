@@ -100,12 +100,14 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 		}
 		return nil, err
 	}
-	// A newcomer may not be known here yet.
-	if err := catalog.CheckMember(c.catalog.View(), h.From, h.RaftID); err != nil && !errcode.Is(err, errcode.NoSuchInstance) {
+	// Who is not known may have joined since this instance has last heard of the catalog.
+	switch err := catalog.CheckMember(c.catalog.View(), h.From, h.RaftID); {
+	case err == nil:
+		c.reports.alive(h.RaftID, i.clock.Wall())
+	case !errcode.Is(err, errcode.NoSuchInstance):
 		return nil, err
 	}
 	c.book.tell(h.RaftID, h.Address)
-	c.reports.alive(h.RaftID, i.clock.Wall())
 	i.pool.Alive(h.Address)
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/rpc"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 )
 
@@ -61,6 +62,9 @@ func (b *addressBook) refresh(view *catalog.State) {
 	b.makeLocked()
 }
 
+// strangersMax bounds the addresses that are remembered of raft ids which the catalog does not know, or not yet.
+const strangersMax = 1024
+
 // tell notes the address that an instance told of itself.
 func (b *addressBook) tell(raftID uint64, address string) {
 	if address == "" || b.entries.Load().byRaftID[raftID] == address {
@@ -70,6 +74,9 @@ func (b *addressBook) tell(raftID uint64, address string) {
 	defer b.mu.Unlock()
 	if b.told == nil {
 		b.told = map[uint64]string{}
+	}
+	if _, known := b.view.InstanceByRaftID(raftID); !known && len(b.told) >= strangersMax {
+		return
 	}
 	b.told[raftID] = address
 	b.makeLocked()
@@ -162,10 +169,10 @@ func (i *Instance) hello(ctx context.Context, c *core, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
 	defer cancel()
 	answer, err := i.pool.Call(ctx, address, wire.ProcHello, i.header(c).Append(nil))
-	if errcode.Is(err, errcode.EpochMismatch) { // before any group could say so: it may have nobody to talk to
-		i.outcast(fmt.Errorf("%s says: %w", address, err))
-	}
 	if err != nil {
+		if refusal := rpc.Answered(err); refusal != nil { // before any group could say so: it may have nobody to talk to
+			i.refused(address, refusal)
+		}
 		return err
 	}
 	h, err := wire.DecodeHeader(answer)
@@ -177,6 +184,15 @@ func (i *Instance) hello(ctx context.Context, c *core, address string) error {
 	}
 	c.book.tell(h.RaftID, h.Address)
 	return nil
+}
+
+// refused ends this instance if another one says that it is no member any more: it was expelled, or replaced by one with other
+// raft ids, or its epoch is over.
+func (i *Instance) refused(address string, refusal *errcode.Error) {
+	switch refusal.Code {
+	case errcode.InstanceExpelled, errcode.JoinFilesLost, errcode.EpochMismatch:
+		i.outcast(fmt.Errorf("%s says: %w", address, refusal))
+	}
 }
 
 // introduce says hello to every address that might be a member's: a cluster whose addresses have all changed finds itself

@@ -88,7 +88,9 @@ func (i *Instance) startGroups(c *core) error {
 		Act:   func(ctx context.Context, s governor.Step) error { return i.act(ctx, c, s) },
 		Wakes: []<-chan struct{}{c.catalog.Subscribe()}, Logger: i.log,
 	})
-	c.transport = i.newTransport(c)
+	started := make(chan struct{})
+	defer close(started)
+	c.transport = i.newTransport(c, started)
 	i.prepareFetching(c)
 	phase := i.clock.Boot()
 	c.catalogLoop = runner.Start(runner.Config[*catalogrunner.Request]{

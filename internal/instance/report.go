@@ -2,7 +2,6 @@ package instance
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,10 +27,15 @@ const (
 	reportSettled = time.Second
 )
 
-// newTransport makes what carries the messages of this instance's groups to others.
-func (i *Instance) newTransport(c *core) *transport.Transport {
+// newTransport makes what carries the messages of this instance's groups to others. Nothing leaves before started is closed: a
+// loop sends as soon as it runs, when the core does not have it yet.
+func (i *Instance) newTransport(c *core, started <-chan struct{}) *transport.Transport {
 	return transport.New(transport.Options{
-		Caller: i.pool, Header: func() wire.Header { return i.header(c) }, Logger: i.log,
+		Caller: i.pool, Logger: i.log,
+		Header: func() wire.Header {
+			<-started
+			return i.header(c)
+		},
 		Report: func(address string) *wire.Report {
 			if address != i.catalogLeader(c) {
 				return nil
@@ -39,6 +43,7 @@ func (i *Instance) newTransport(c *core) *transport.Transport {
 			return c.reports.own.Load()
 		},
 		Unreachable: func(group uint8, raftID uint64) {
+			<-started
 			tell := func(g *raftgroup.Group) error {
 				g.ReportUnreachable(raftID)
 				return nil
@@ -51,11 +56,7 @@ func (i *Instance) newTransport(c *core) *transport.Transport {
 			}
 			_ = c.dataLoop.Call(ctx, tell)
 		},
-		Refused: func(address string, err *errcode.Error) {
-			if err.Code == errcode.InstanceExpelled || err.Code == errcode.EpochMismatch {
-				i.outcast(fmt.Errorf("%s says: %w", address, err))
-			}
-		},
+		Refused: i.refused,
 	})
 }
 
@@ -89,8 +90,11 @@ func (r *reports) alive(id uint64, now time.Time) {
 	r.heard[id] = h
 }
 
-// noteReport remembers what another instance says.
+// noteReport remembers what another instance says, if it is in the catalog.
 func (i *Instance) noteReport(c *core, h wire.Header, r wire.Report) {
+	if _, known := c.catalog.View().InstanceByRaftID(h.RaftID); !known {
+		return
+	}
 	c.reports.mu.Lock()
 	before := c.reports.heard[h.RaftID]
 	if c.reports.heard == nil {
