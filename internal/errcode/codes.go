@@ -329,6 +329,7 @@ const (
 	EpochMismatch                 Code = 12031
 	StaleChange                   Code = 12032
 	EpochOver                     Code = 12033
+	TransferFailed                Code = 12034
 	JoinClusterName               Code = 12040
 	JoinTier                      Code = 12041
 	JoinNameTaken                 Code = 12042

@@ -492,6 +492,8 @@ var table = map[Code]entry{
 		hint: "Nothing need be done: the governor plans again on the newest catalog."},
 	EpochOver: {name: "EPOCH_OVER", format: "This instance is in epoch %d of the cluster, which is over: the cluster is in epoch %d",
 		hint: "The cluster was made anew from a survivor. This instance never comes back with its files: run lycosa replace NAME, and start it on an empty directory with --instance-name NAME."},
+	TransferFailed: {name: "TRANSFER_FAILED", format: "The leadership was not taken over by raft id %d",
+		hint: "It may have been started a moment ago, or be too far behind. The old leader goes on; the governor tries again."},
 	JoinClusterName: {name: "JOIN_CLUSTER_NAME", format: "This is cluster %s, not %s",
 		hint: "Start the instance with the --cluster-name of the cluster, or with a --peer of its own cluster."},
 	JoinTier: {name: "JOIN_TIER", format: "There is no tier %s, only %s",

@@ -278,11 +278,35 @@ func (i *Instance) answerTransfer(ctx context.Context, message []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	transfer := func(g *raftgroup.Group) error { return g.TransferLeader(m.To) }
 	if m.Group == wire.GroupCatalog {
-		return nil, c.catalogLoop.Call(ctx, transfer)
+		return nil, transferLeader(ctx, c.catalogLoop.Call, m.To)
 	}
-	return nil, c.dataLoop.Call(ctx, transfer)
+	return nil, transferLeader(ctx, c.dataLoop.Call, m.To)
+}
+
+// transferLeader hands the leadership of a group over and returns when it was taken. One that has just been started does not take
+// it; then the group goes on with the old leader.
+func transferLeader(ctx context.Context, call func(context.Context, func(*raftgroup.Group) error) error, to uint64) error {
+	var term uint64
+	err := call(ctx, func(g *raftgroup.Group) error {
+		term = g.Term()
+		return g.TransferLeader(to)
+	})
+	for err == nil {
+		pause(ctx, connectPoll)
+		done := false
+		err = call(ctx, func(g *raftgroup.Group) error {
+			done = g.Term() > term
+			if !done && g.Leading() {
+				return errcode.New(errcode.TransferFailed, to)
+			}
+			return nil
+		})
+		if done {
+			return nil
+		}
+	}
+	return err
 }
 
 // admitGovernor refuses a governor whose term is over.

@@ -172,6 +172,9 @@ func (i *Instance) reportLoop(ctx context.Context, c *core) {
 				told, toldTo = *r, leader
 			}
 		}
+		if leader == c.id.RaftID {
+			c.governor.Notify() // what it waits for may have come without a word
+		}
 		every := reportIdle
 		if i.clock.Boot()-changedAt < reportSettled {
 			every = reportBusy
@@ -356,12 +359,12 @@ func (i *Instance) transfer(ctx context.Context, c *core, a governor.TransferLea
 		return errNoAddress(a.To)
 	}
 	m := wire.Transfer{Header: i.header(c), Group: wire.GroupData, To: to.DataRaftID}
-	loop := c.dataLoop.Call
+	call := c.dataLoop.Call
 	if a.Replicaset == "" {
-		m.Group, m.To, loop = wire.GroupCatalog, to.RaftID, c.catalogLoop.Call
+		m.Group, m.To, call = wire.GroupCatalog, to.RaftID, c.catalogLoop.Call
 	}
 	if a.From == c.id.InstanceName {
-		return loop(ctx, func(g *raftgroup.Group) error { return g.TransferLeader(m.To) })
+		return transferLeader(ctx, call, m.To)
 	}
 	return i.ask(ctx, c, a.From, wire.ProcTransfer, m.Append(nil))
 }
