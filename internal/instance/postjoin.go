@@ -156,9 +156,9 @@ func (i *Instance) poisoned(name string) func(error) {
 // connectPoll bounds how long a change of a group's progress may go unnoticed while the instance waits for it.
 const connectPoll = 2 * time.Millisecond
 
-// connect waits until both groups have a leader and this replica has applied what was in its log.
+// connect waits until both groups have a leader and this replica has what was committed when it asked a quorum of each.
 func (i *Instance) connect(ctx context.Context, c *core) error {
-	wanted := c.dataGroup.log.LastIndex() // a lone voter's log is its own: all of it will be committed
+	var to goal
 	ticker := time.NewTicker(connectPoll)
 	defer ticker.Stop()
 	for {
@@ -168,9 +168,20 @@ func (i *Instance) connect(ctx context.Context, c *core) error {
 			i.waitOnce("waiting for a leader of group catalog")
 		case data.LeaderID == 0:
 			i.waitOnce("waiting for a leader of group data")
-		case c.engine.Published() < i.behind(data, wanted) || data.Applied < i.behind(data, wanted):
+		case !to.known:
+			missing, err := to.ask(ctx, c.catalogLoop, c.dataLoop)
+			switch {
+			case err != nil:
+				return err
+			case missing != "":
+				i.waitOnce("waiting for a quorum of group " + missing)
+			}
+			if to.known {
+				continue
+			}
+		case c.engine.Published() < to.data || data.Applied < to.data || cat.Applied < to.catalog:
 			i.waitOnce("catching up")
-			i.life.progress(lifecycle.Progress{What: "log entries", Done: data.Applied, Total: i.behind(data, wanted)})
+			i.life.progress(lifecycle.Progress{What: "log entries", Done: data.Applied, Total: to.data})
 		default:
 			i.life.wait("")
 			return nil
@@ -183,14 +194,6 @@ func (i *Instance) connect(ctx context.Context, c *core) error {
 			return f
 		}
 	}
-}
-
-// behind is the index up to which a replica has to come before it serves.
-func (i *Instance) behind(data raftgroup.Status, logged uint64) uint64 {
-	if len(data.Voters) == 1 && data.Voters[0] == data.ID {
-		return logged
-	}
-	return data.Committed
 }
 
 // waitOnce names a wait if it is not the one that is named already.

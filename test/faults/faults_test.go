@@ -269,6 +269,12 @@ func (s *scene) expelAndJoin() {
 			s.Fatal(err)
 		}
 		s.l.young.Store(s.c.net.address(leaves))
-		s.c.start(leaves)
+		next := s.c.start(leaves)
+		// From then on it has what was there before it came.
+		waitFor(s, "the new one to have connected", waitHealed, func() bool {
+			doc, ok := next.status()
+			return ok && doc.State == "RolesConfigured"
+		})
+		s.l.grown.Store(s.l.now())
 	})
 }

@@ -40,7 +40,6 @@ func (c *cluster) suffer(t *testing.T, f fault, round int, chance *rand.Rand, ke
 	l.flows(t, "before the fault", 100)
 	f.run(&scene{T: t, c: c, l: l, chance: chance})
 	c.healthy(t, waitHealed)
-	l.grown.Store(l.now())
 	l.flows(t, "after the fault", 100)
 	h := l.end()
 	rows := c.equal(t)
