@@ -448,16 +448,21 @@ func (i *Instance) newGroup(g *groupFiles, name string, election time.Duration) 
 	})
 }
 
-// close closes what was opened so far; the loops must have ended.
-func (c *core) close() error {
-	var err error
+// close closes what was opened so far; the loops must have ended, and nobody may read.
+func (c *core) close() error { return errors.Join(c.closeLogs(), c.closeEngine()) }
+
+func (c *core) closeLogs() (err error) {
 	for _, g := range []*groupFiles{&c.catalogGroup, &c.dataGroup} {
 		if g.log != nil {
 			err = errors.Join(err, g.log.Close())
 		}
 	}
-	if c.engine != nil {
-		err = errors.Join(err, c.engine.Close())
-	}
 	return err
+}
+
+func (c *core) closeEngine() error {
+	if c.engine == nil {
+		return nil
+	}
+	return c.engine.Close()
 }

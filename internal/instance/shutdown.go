@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/event"
@@ -127,10 +128,9 @@ func (i *Instance) closeCore(clean bool) {
 func (i *Instance) stopCore(c *core) {
 	ctx, cancel := context.WithTimeout(context.Background(), loopsTimeout)
 	defer cancel()
-	for _, f := range []*transfer.Fetcher{c.dataFetcher, c.catalogFetcher} {
-		if f != nil {
-			f.Close()
-		}
+	if !c.stopFetching(ctx) {
+		i.log.Warn("a snapshot on its way here did not end in time: the logs stay as they are")
+		return
 	}
 	for _, stop := range []func(context.Context) error{c.dataStop, c.catalogStop} {
 		if err := stop(ctx); err != nil {
@@ -144,8 +144,32 @@ func (i *Instance) stopCore(c *core) {
 	if c.dataLoop != nil && c.catalogLoop != nil {
 		i.writeWatermarks(c)
 	}
-	if err := c.close(); err != nil {
+	err := c.closeLogs()
+	// While a snapshot is written its rows are read: the end of the process gives the memory back.
+	if c.checkpointing.TryLock() {
+		err = errors.Join(err, c.closeEngine())
+	}
+	if err != nil {
 		i.log.Error("the database was not closed", "error", err)
+	}
+}
+
+// stopFetching ends the transfers of snapshots, false if that takes longer than the context.
+func (c *core) stopFetching(ctx context.Context) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, f := range []*transfer.Fetcher{c.dataFetcher, c.catalogFetcher} {
+			if f != nil {
+				f.Close()
+			}
+		}
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

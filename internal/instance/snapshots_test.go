@@ -417,3 +417,43 @@ func TestFetchBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestStopWhileASnapshotIsWritten: a stop does not take the memory from under who writes a snapshot, and does not wait without end
+// for one that is on its way here.
+func TestStopWhileASnapshotIsWritten(t *testing.T) {
+	fsys := replicaDisk(t)
+	i := onDataDisk(fsys)
+	o, err := openDataDisk(t, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := o.content()
+	o.checkpointing.Lock()
+	i.stopCore(o.core)
+	if got := o.content(); got != before {
+		t.Errorf("%s, before %s", got, before)
+	}
+
+	here, proceed := make(chan struct{}), make(chan struct{})
+	o.dataFetcher = transfer.New(transfer.Options{FS: fsys, Path: "/other/fetched", BytesMax: 10,
+		Chunk: func(context.Context, raftgroup.Message, uint64) ([]byte, uint64, error) { return []byte("x"), 1, nil },
+		Done:  func(raftgroup.Message, error) {},
+		Accept: func(raftgroup.Message) error {
+			close(here)
+			<-proceed
+			return nil
+		}})
+	o.dataFetcher.Fetch(announce(t, installAt, installTerm, 1, 2))
+	<-here
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if o.stopFetching(ctx) {
+		t.Error("it ended although it is under way")
+	}
+	close(proceed)
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if !o.stopFetching(ctx) {
+		t.Error("it did not end")
+	}
+}
