@@ -28,6 +28,28 @@ func (s *State) TablesVersion() uint64 {
 	return v
 }
 
+// KeepsSchema reports whether changes of tables are changes of the catalog: there is more than one replicaset, or was. The
+// tables of a lone replicaset are its own.
+func (s *State) KeepsSchema() bool {
+	if s.TablesVersion() > 0 || s.Len(TableTable) > 0 {
+		return true
+	}
+	n := 0
+	for _, rs := range s.Replicasets() {
+		if !isLeaving(rs) {
+			n++
+		}
+	}
+	return n > 1
+}
+
+// NextSchemaVersion returns the version that the next change gets. One of a lower version has begun, and has ended unless it
+// is the pending one.
+func (s *State) NextSchemaVersion() uint64 {
+	v, _ := s.PropertyUint(PropNextSchemaVersion)
+	return v
+}
+
 // NextTableID returns the id that a table gets which does not ask for one. It is never one that was used before.
 func (s *State) NextTableID() uint32 {
 	v, _ := s.PropertyUint(PropNextTableID)

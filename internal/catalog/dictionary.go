@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
 
@@ -26,8 +27,12 @@ type DictionaryChange struct {
 // the catalog, and returns what has to change, in an order in which the rows can be written one after the other. The leader
 // of its data group writes all of it, together with TablesVersion as its new version, as one entry. What is pending is not
 // among it, nor are global tables. spaces and indexes are the rows of _space and _index that belong to users' tables, in any order.
-func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64) ([]DictionaryChange, error) {
-	d := dictionary{local: local, tables: map[uint32]SchemaTable{}, indexes: map[uint32][]SchemaIndex{}}
+//
+// Followed tells of which of these tables the replicaset has followed the catalog before; nil: of all. Another one was made
+// when the replicaset was the only one. It stays as long as the catalog does not know it, becomes what the catalog says of
+// a table with its id and name, rows and all, and is an error (10) if the catalog's table with its id has another name.
+func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64, followed func(id uint32) bool) ([]DictionaryChange, error) {
+	d := dictionary{local: local, tables: map[uint32]SchemaTable{}, indexes: map[uint32][]SchemaIndex{}, followed: followed}
 	for _, row := range spaces {
 		t, err := TableOfSpaceRow(row)
 		if err != nil {
@@ -43,7 +48,9 @@ func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64) ([]Dict
 		d.indexes[i.TableID] = append(d.indexes[i.TableID], i)
 	}
 	pending, _ := s.PendingSchema()
-	d.drop(s, pending.Version)
+	if err := d.drop(s, pending.Version); err != nil {
+		return nil, err
+	}
 	d.freeNames(s, pending.Version)
 	for _, t := range s.SchemaTables() {
 		if t.CreateVersion != pending.Version && !t.IsGlobal() {
@@ -55,10 +62,11 @@ func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64) ([]Dict
 
 // dictionary is a dictionary on its way to what the catalog says.
 type dictionary struct {
-	local   uint64
-	tables  map[uint32]SchemaTable
-	indexes map[uint32][]SchemaIndex
-	changes []DictionaryChange
+	local    uint64
+	followed func(id uint32) bool
+	tables   map[uint32]SchemaTable
+	indexes  map[uint32][]SchemaIndex
+	changes  []DictionaryChange
 }
 
 // emit notes a change unless it is none.
@@ -69,16 +77,25 @@ func (d *dictionary) emit(space uint32, old, row []byte) {
 }
 
 // drop removes the tables that are gone, and those of which the catalog has another one with the same id.
-func (d *dictionary) drop(s *State, pending uint64) {
+// Tables that the replicaset made by itself are kept, see DictionaryChanges.
+func (d *dictionary) drop(s *State, pending uint64) error {
 	for _, id := range sortedKeys(d.tables) {
 		t, ok := s.SchemaTable(id)
-		if ok && t.CreateVersion <= d.local && t.CreateVersion != pending {
+		own := d.followed != nil && !d.followed(id)
+		switch {
+		case own && (!ok || t.CreateVersion == pending):
+			delete(d.tables, id)
+			continue
+		case own && t.Name != d.tables[id].Name:
+			return errcode.New(errcode.SpaceExists, fmt.Sprintf("%s' with the id %d of '%s", d.tables[id].Name, id, t.Name))
+		case own, ok && t.CreateVersion <= d.local && t.CreateVersion != pending:
 			continue
 		}
 		d.dropIndexes(id, func(SchemaIndex) bool { return true })
 		d.emit(SpaceSpace, d.tables[id].SpaceRow(), nil)
 		delete(d.tables, id)
 	}
+	return nil
 }
 
 // dropIndexes removes indexes of a table, the primary key last.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"pgregory.net/rapid"
 )
 
@@ -29,7 +30,7 @@ func rows(m map[string][]byte) (out [][]byte) {
 }
 
 func (r *replica) follow(t *rapid.T, s *State) {
-	changes, err := DictionaryChanges(s, rows(r.spaces), rows(r.indexes), r.version)
+	changes, err := DictionaryChanges(s, rows(r.spaces), rows(r.indexes), r.version, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +201,7 @@ func TestExchangedNames(t *testing.T) {
 	r := newReplica()
 	follow := func() {
 		t.Helper()
-		changes, err := DictionaryChanges(s, rows(r.spaces), rows(r.indexes), r.version)
+		changes, err := DictionaryChanges(s, rows(r.spaces), rows(r.indexes), r.version, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,13 +253,47 @@ func TestTableOfTheSameID(t *testing.T) {
 	}
 	change(CreateTable)
 	first, local := s.SchemaTables()[0].SpaceRow(), s.TablesVersion()
-	if changes, err := DictionaryChanges(s, [][]byte{first}, nil, local); err != nil || len(changes) != 0 {
+	if changes, err := DictionaryChanges(s, [][]byte{first}, nil, local, nil); err != nil || len(changes) != 0 {
 		t.Fatalf("nothing has happened: %v %v", changes, err)
 	}
 	change(DropTable)
 	change(CreateTable)
-	changes, err := DictionaryChanges(s, [][]byte{first}, nil, local)
+	changes, err := DictionaryChanges(s, [][]byte{first}, nil, local, nil)
 	if err != nil || len(changes) != 2 || changes[0].New != nil || changes[1].Old != nil {
 		t.Fatalf("changes %v, %v", changes, err)
+	}
+}
+
+// A table that a replicaset made before it had to follow stays until the catalog has it, and then keeps its rows; one of
+// another name in its place is an error.
+func TestTablesMadeBefore(t *testing.T) {
+	s := bootstrapped(t)
+	own := SchemaTable{ID: 512, Name: "own", Engine: "memtx", Owner: 1}
+	never := func(uint32) bool { return false }
+	rows := [][]byte{own.SpaceRow()}
+	if changes, err := DictionaryChanges(s, rows, nil, 0, never); err != nil || len(changes) != 0 {
+		t.Fatalf("not known to the catalog: %v, %v", changes, err)
+	}
+	op, _, v, err := PlanDDL(s, DDL{Kind: CreateTable, Table: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, s, op)
+	if changes, err := DictionaryChanges(s, rows, nil, 0, never); err != nil || len(changes) != 0 {
+		t.Fatalf("pending: %v, %v", changes, err)
+	}
+	if op, _, err = PlanDDLCommit(s, v); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, s, op)
+	if changes, err := DictionaryChanges(s, rows, nil, 0, never); err != nil || len(changes) != 0 {
+		t.Errorf("committed: %v, %v", changes, err)
+	}
+	if changes, err := DictionaryChanges(s, rows, nil, 0, nil); err != nil || len(changes) != 2 {
+		t.Errorf("a table of before with the same id is to be replaced: %v, %v", changes, err)
+	}
+	own.Name = "other"
+	if _, err := DictionaryChanges(s, [][]byte{own.SpaceRow()}, nil, 0, never); !errcode.Is(err, errcode.SpaceExists) {
+		t.Errorf("another name: %v", err)
 	}
 }

@@ -40,10 +40,11 @@ func (s *State) GlobalTables() []TableDef {
 }
 
 // MustAgree reports whether the leaders of replicasets have to look at their rows before a change can be committed. A global
-// table was judged when the change began.
+// table was judged when the change began, and a table that is to get its first index, the primary key, has no rows.
 func (s *State) MustAgree(d DDL) bool {
 	t, ok := s.SchemaTable(d.TableID())
-	return d.MustValidate() && !(ok && t.IsGlobal())
+	first := d.Kind == CreateIndex && len(d.Indexes) == 1 && d.Indexes[0].ID == 0
+	return d.MustValidate() && !first && !(ok && t.IsGlobal())
 }
 
 // afterDDL returns the table and its indexes as a change will leave them.

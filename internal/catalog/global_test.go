@@ -190,9 +190,13 @@ func TestWhoMustAgree(t *testing.T) {
 	for kind, looks := range map[DDLKind]bool{CreateTable: false, DropTable: false, TruncateTable: false, AlterTable: true,
 		CreateIndex: true, DropIndex: false, AlterIndex: true} {
 		for _, id := range []uint32{512, 513} {
-			d := DDL{Kind: kind, Table: SchemaTable{ID: id}, Indexes: []SchemaIndex{{TableID: id}}}
+			d := DDL{Kind: kind, Table: SchemaTable{ID: id}, Indexes: []SchemaIndex{{TableID: id, ID: 1}}}
 			if got := s.MustAgree(d); got != (looks && id == 513) {
 				t.Errorf("change %d of table %d: must agree is %v", kind, id, got)
+			}
+			d.Indexes[0].ID = 0
+			if got := s.MustAgree(d); got != (looks && id == 513 && kind != CreateIndex) {
+				t.Errorf("change %d of the primary key of table %d: must agree is %v", kind, id, got)
 			}
 		}
 	}
