@@ -2,8 +2,8 @@
 // grade towards its target grade, and every raft group to the members and the leader that it should have, a step at a time. Pure: Plan is a function of its input, the present time
 // included, and keeps nothing between calls that could not be lost.
 //
-// Each step is in a file of its own; Plan asks them in order of priority, and for each subject (the catalog's group, an instance,
-// a replicaset) the first that has something to do wins. A step carries the operation to record and the guard that makes it
+// Each step is in a file of its own; Plan asks them in order of priority, and for each subject (the catalog's group, the
+// schema, an instance, a replicaset) the first that has something to do wins. A step carries the operation to record and the guard that makes it
 // void if the catalog has changed, or an action on a raft group and what makes that void: term, catalog index, voters. Where
 // nothing can be done yet the report says why, in a sentence.
 //
@@ -52,6 +52,17 @@ type Observed struct {
 	Data DataProgress
 	// Sharding: it has the sharding configuration of its tier.
 	Sharding bool
+	// Schema is what it says, as the leader of its replicaset, to a change of the schema.
+	Schema SchemaAnswer
+}
+
+// SchemaAnswer is what one replicaset says to a change of the schema with a version; with another version it says nothing.
+type SchemaAnswer struct {
+	Version uint64
+	// Prepared: it agrees. If not, Code and Message are why it refuses.
+	Prepared bool
+	Code     uint32
+	Message  string
 }
 
 // DataProgress is how far an instance has come in the raft group of its replicaset: what it has applied of what is committed.
@@ -139,6 +150,7 @@ const (
 	kindDataMembers     = "data_members"
 	kindExpelReplicaset = "expel_replicaset"
 	kindReady           = "replicaset_ready"
+	kindSchema          = "schema"
 )
 
 // replicasetPlanner looks at one replicaset and writes to the report what it waits for.
@@ -158,7 +170,7 @@ func replicasetPlanners() []replicasetPlanner {
 	}
 }
 
-// Plan returns the steps to carry out now, at most one for each subject: the catalog, the instances in the order of their
+// Plan returns the steps to carry out now, at most one for each subject: the catalog's group, the schema, the instances in the order of their
 // names, the replicasets in that of theirs; and the report.
 func Plan(in Input) ([]Step, Report) {
 	r := Report{Leader: in.Leader, Term: in.Term, LastError: in.Previous.LastError}
@@ -185,6 +197,9 @@ func Plan(in Input) ([]Step, Report) {
 		add("group", kindCatalogLeader, subjectCatalog, step)
 	} else if step := planCatalogMembers(in, &r); step != nil {
 		add("group", kindCatalogMembers, subjectCatalog, step)
+	}
+	if step := planSchema(in, &r); step != nil {
+		add("schema", kindSchema, subjectCatalog, step)
 	}
 	for _, row := range in.Catalog.Instances() {
 		if kind, step := planInstance(in, row, &r); step != nil {

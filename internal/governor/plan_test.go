@@ -120,6 +120,8 @@ func (w *world) command(args []string) string {
 		return w.result(w.replace(catalog.TableInstance, row.Row()))
 	case "group":
 		return w.group(args[1], args[2:])
+	case "ddl":
+		return w.ddl(args[1])
 	case "autoreturn":
 		op, _, err := catalog.SetParam(w.in.Catalog, catalog.ConfGovernorAutoreturn, msgpack.AppendBool(nil, true))
 		if err == nil {
@@ -162,6 +164,23 @@ func (w *world) command(args []string) string {
 		return w.do()
 	}
 	return "unknown command " + args[0] + "\n"
+}
+
+// ddl begins a change of the schema: a table, or another index of it.
+func (w *world) ddl(what string) string {
+	d := catalog.DDL{Kind: catalog.CreateTable, Table: catalog.SchemaTable{ID: 512, Name: "t", Engine: "memtx", Owner: catalog.AdminID}}
+	if what == "index" {
+		n := uint32(len(w.in.Catalog.SchemaIndexes(512)))
+		d = catalog.DDL{Kind: catalog.CreateIndex, Indexes: []catalog.SchemaIndex{{TableID: 512, ID: n, Name: fmt.Sprint("i", n), Type: "tree"}}}
+	}
+	op, _, v, err := catalog.PlanDDL(w.in.Catalog, d)
+	if err == nil {
+		err = w.execute(op)
+	}
+	if err != nil {
+		return w.result(err)
+	}
+	return fmt.Sprintf("change %d\n", v)
 }
 
 func (w *world) replace(table uint32, row []byte) error {
@@ -338,7 +357,7 @@ func (w *world) result(err error) string {
 	return ""
 }
 
-// observe sets what is known of an instance: applied=N|now state=S rows=A/B sharding heard=SECOND
+// observe sets what is known of an instance: applied=N|now state=S rows=A/B sharding heard=SECOND schema=VERSION[:REFUSAL]
 func (w *world) observe(name string, facts []string) string {
 	o := w.in.Instances[name]
 	for _, fact := range facts {
@@ -356,6 +375,10 @@ func (w *world) observe(name string, facts []string) string {
 			_, err = fmt.Sscanf(v, "%d/%d", &o.Data.RowsApplied, &o.Data.RowsTotal)
 		case "sharding":
 			o.Sharding = true
+		case "schema": // VERSION prepared, or VERSION:MESSAGE refused
+			version, message, refused := strings.Cut(v, ":")
+			o.Schema.Version, err = strconv.ParseUint(version, 10, 64)
+			o.Schema.Prepared, o.Schema.Message = !refused, message
 		case "heard":
 			var n int
 			n, err = strconv.Atoi(v)

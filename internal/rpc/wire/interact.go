@@ -31,6 +31,19 @@ type Report struct {
 	// Sharding tells that the instance has put the current distribution of data into effect.
 	Sharding bool
 	Data     GroupReport
+	Schema   SchemaReport
+}
+
+// SchemaReport is what the leader of a data group says to a change of the schema that its rows have to agree to. The zero
+// value says nothing.
+type SchemaReport struct {
+	// Version is that of the change.
+	Version uint64
+	// Prepared: all rows fit, and those that are written from now on will. If not, Code and Message are why it is refused;
+	// a message is cut to WordBytesMax.
+	Prepared bool
+	Code     uint32
+	Message  string
 }
 
 // GroupReport is a replica's view of its data group.
@@ -60,7 +73,8 @@ type MemberProgress struct {
 // The numbers of fields that this version knows.
 const (
 	interactFields = 3
-	reportFields   = 4
+	reportFields   = 5
+	schemaFields   = 4
 	groupFields    = 11
 	progressFields = 3
 )
@@ -112,12 +126,22 @@ func (m *Report) append(dst []byte) []byte {
 	dst = msgpack.AppendUint(msgpack.AppendArrayHeader(dst, reportFields), m.Applied)
 	dst = msgpack.AppendStr(dst, m.State.String())
 	dst = msgpack.AppendBool(dst, m.Sharding)
-	return m.Data.append(dst)
+	dst = m.Data.append(dst)
+	dst = msgpack.AppendUint(msgpack.AppendArrayHeader(dst, schemaFields), m.Schema.Version)
+	dst = msgpack.AppendUint(msgpack.AppendBool(dst, m.Schema.Prepared), uint64(m.Schema.Code))
+	return msgpack.AppendStr(dst, m.Schema.Message[:min(len(m.Schema.Message), WordBytesMax)])
 }
 
 func (r *reader) report() Report {
 	extra := r.fields(reportFields)
-	m := Report{Applied: r.uint(), State: r.state(), Sharding: r.bool(), Data: r.groupReport()}
+	m := Report{Applied: r.uint(), State: r.state(), Sharding: r.bool(), Data: r.groupReport(), Schema: r.schemaReport()}
+	r.skip(extra)
+	return m
+}
+
+func (r *reader) schemaReport() SchemaReport {
+	extra := r.fields(schemaFields)
+	m := SchemaReport{Version: r.uint(), Prepared: r.bool(), Code: uint32(r.uintMax(math.MaxUint32)), Message: r.word()}
 	r.skip(extra)
 	return m
 }

@@ -52,7 +52,7 @@ func messages() []message {
 			RaftID: 2, Role: raftgroup.RoleLeader, Term: 4, Leader: 2, Committed: 10, Applied: 9, Last: 11,
 			Voters: []uint64{2, 300, 1 << 63}, Learners: []uint64{5}, Joint: true,
 			Progress: []MemberProgress{{RaftID: 300, Match: 8, Active: true}, {RaftID: 5}},
-		}},
+		}, Schema: SchemaReport{Version: 9, Code: 3, Message: "Duplicate key"}},
 		Messages: []GroupMessage{{Group: GroupCatalog, Data: []byte("raft")}, {Group: GroupData, Data: []byte{}}},
 	}
 	bare := Interact{Header: Header{ClusterUUID: "c"}}

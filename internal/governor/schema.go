@@ -1,0 +1,89 @@
+package governor
+
+import (
+	"fmt"
+
+	"github.com/lycosadb/lycosa/internal/catalog"
+)
+
+// planSchema ends the change of the schema that is under way: it is committed when all replicasets have agreed whose rows it
+// concerns, and taken back when one refuses, or has had no leader for auto_offline_timeout. A replica that is away does not
+// matter: what a leader has agreed to is in the log of its group.
+func planSchema(in Input, r *Report) *Step {
+	p, ok := in.Catalog.PendingSchema()
+	if !ok {
+		return nil
+	}
+	if !in.Catalog.MustAgree(p.DDL) {
+		return endSchema(in, p, nil)
+	}
+	agreed := true
+	for _, rs := range in.Catalog.Replicasets() {
+		if rs.State == catalog.ReplicasetExpelled || rs.State == catalog.ReplicasetToBeExpelled {
+			continue
+		}
+		answer, who := in.schemaAnswer(rs.Name, p.Version)
+		switch {
+		case answer.Prepared:
+			continue
+		case answer.Version == p.Version:
+			return endSchema(in, p, &catalog.AbortCause{Code: answer.Code, Message: answer.Message, Instance: who})
+		}
+		agreed = false
+		if cause := waitForAnswer(in, rs.Name, p.Version, r); cause != nil {
+			return endSchema(in, p, cause)
+		}
+	}
+	if !agreed {
+		return nil
+	}
+	return endSchema(in, p, nil)
+}
+
+// schemaAnswer is what a replicaset says to the change, and by which instance: a refusal before an agreement.
+func (in Input) schemaAnswer(replicaset string, version uint64) (found SchemaAnswer, who string) {
+	for _, row := range in.Catalog.InstancesOf(replicaset) {
+		if a := in.Instances[row.Name].Schema; a.Version == version && (found.Version == 0 || !a.Prepared) {
+			found, who = a, row.Name
+		}
+	}
+	return found, who
+}
+
+// waitForAnswer reports that a replicaset has not answered. It returns why that is not waited for any more, or nil.
+func waitForAnswer(in Input, replicaset string, version uint64, r *Report) *catalog.AbortCause {
+	line := Row{Subject: replicaset, Kind: fmt.Sprintf("%s %d", kindSchema, version),
+		Text: fmt.Sprintf("replicaset %s: waiting until its rows agree to change %d of the schema", replicaset, version)}
+	view := in.DataGroups[replicaset]
+	silent := !view.Known || view.Leader == ""
+	if silent {
+		line.Kind += " without a leader"
+		line.Text = fmt.Sprintf("replicaset %s: waiting for a leader that agrees to change %d of the schema", replicaset, version)
+	}
+	r.wait(in, line)
+	if !silent {
+		return nil
+	}
+	due := r.Waiting[len(r.Waiting)-1].Since.Add(in.autoOffline())
+	if in.Now.Before(due) {
+		r.recheck(due)
+		return nil
+	}
+	return &catalog.AbortCause{Instance: in.Leader, Message: "replicaset " + replicaset + " has no leader that could agree"}
+}
+
+// endSchema is the step that commits the pending change, or with a cause takes it back.
+func endSchema(in Input, p catalog.PendingSchema, cause *catalog.AbortCause) *Step {
+	text := fmt.Sprintf("catalog: commit change %d of the schema", p.Version)
+	op, _, err := catalog.PlanDDLCommit(in.Catalog, p.Version)
+	if cause != nil {
+		text = fmt.Sprintf("catalog: take change %d of the schema back: %s", p.Version, cause.Message)
+		op, _, err = catalog.PlanDDLAbort(in.Catalog, p.Version, *cause)
+	}
+	if err != nil { // it is not pending
+		return nil
+	}
+	guard := catalog.Unchanged(in.Catalog, catalog.Range{Table: catalog.TableReplicaset})
+	guard.Term = in.Term
+	return &Step{Text: text, Op: op, Guard: guard}
+}
