@@ -320,3 +320,26 @@ func (e *Engine) prepareTruncate(after []byte) (func(), error) {
 		}
 	}, nil
 }
+
+// Alteration compares the rows that a space may have with those that it could have if a row of _space replaced its own: admits
+// means that all that it may have now would fit, admitted that all that would fit then fit now. Errors are those of a row
+// that cannot be.
+func (s *Schema) Alteration(row []byte) (admits, admitted bool, err error) {
+	def, err := parseSpaceRow(row, errcode.AlterSpace)
+	if err != nil {
+		return false, false, err
+	}
+	old := s.Space(def.ID)
+	if old == nil {
+		return false, false, errcode.New(errcode.NoSuchSpace, def.Name)
+	}
+	sp := def.space()
+	sp.Indexes, sp.auto, sp.foreignKeys = old.Indexes, old.auto, old.foreignKeys
+	if err := sp.compile(); err != nil {
+		return false, false, err
+	}
+	if def.Temporary != old.Temporary {
+		return false, false, nil
+	}
+	return sp.Format.Admits(old.Format), old.Format.Admits(sp.Format), nil
+}

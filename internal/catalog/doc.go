@@ -22,14 +22,18 @@
 // _pico_table and _pico_index are the schema of all replicasets, and one change of it is under way at a time:
 //
 //	client       PlanDDL → entry DdlPrepare(v): what is to come is there, not operable; pending_schema_change is set
-//	data leaders see PendingSchema: write into their own log that the table is closed for v (so that whoever leads after
-//	             them knows it too), look at their rows, and report "prepared v" or a cause
-//	governor     all replicasets whose agreement is needed (State.MustAgree; of other changes one leader's, of a global
-//	             table's nobody's) have reported: PlanDDLCommit(v); one refused: PlanDDLAbort(v, its cause); an operator may
-//	             abort too
-//	data leaders see TablesVersion above the version of their dictionary: write DictionaryChanges and that version as one
-//	             entry of their log, in their own time, also after an absence; a new replicaset begins in the same way
+//	data leaders see PendingSchema: if all must agree (State.MustAgree; of other changes nobody has to: the client's own instance
+//	             has looked at the definition), note v in their own log, then make the change there in advance, if it forbids
+//	             rows, so that all rows fit and go on fitting whoever leads after them; and report "prepared v" or a cause
+//	governor     all replicasets whose agreement is needed have reported: PlanDDLCommit(v); one refused, or has no leader:
+//	             PlanDDLAbort(v, its cause)
+//	data leaders see no pending change, and TablesVersion or a dictionary other than DictionaryChanges wants it: write the
+//	             changes and that version as one entry of their log, in their own time, also after an absence; that is how
+//	             an aborted change is taken back, and how a new replicaset begins. A leader whose catalog is older than what
+//	             its log notes waits.
 //	client       waits until SchemaOutcome(v) is done, then until his own replicaset has followed
+//
+// A lone replicaset's tables are its own (KeepsSchema); when another one joins, its leader tells them to the catalog.
 //
 // CheckTableOperable is what a write to a table asks first.
 //

@@ -34,6 +34,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup/transport"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/rpc/wire"
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
@@ -60,6 +61,11 @@ type core struct {
 	// group were last decided; it belongs to that group's loop.
 	grouped   chan struct{}
 	membersOf uint64
+
+	// schemaSaid is what this instance, as the leader of its replicaset, said last to a change of the schema.
+	schemaSaid atomic.Pointer[wire.SchemaReport]
+	// following is held while the schema is looked at, and from the end of the core on.
+	following sync.Mutex
 
 	// joining is held while a newcomer gets its place.
 	joining sync.Mutex

@@ -44,6 +44,7 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	go i.reportLoop(governing, c)
 	go i.introduce(ctx, c)
 	go i.checkpointLoop(ctx, c)
+	go i.schemaLoop(ctx, c)
 	go i.confirmOnline(ctx, c)
 	go i.watchLoops(ctx, c)
 	if err := i.connect(ctx, c); err != nil {

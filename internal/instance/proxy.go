@@ -156,7 +156,11 @@ func (p *proxy) add(batch *replicaset.Batch, behind bool) (added bool, err error
 // refused takes a batch that this replica's loop has given back because it does not lead: nothing of it was run. It must not
 // block. Transactions are not passed on: they rest on what they have read here.
 func (p *proxy) refused(batch *replicaset.Batch, err error) bool {
-	if _, proxied := batch.Sink.(*collector); proxied || !errcode.Is(err, errcode.NotALeader) {
+	switch batch.Sink.(type) {
+	case *collector, *outcome:
+		return false
+	}
+	if !errcode.Is(err, errcode.NotALeader) {
 		return false
 	}
 	for i := range batch.Writes {

@@ -110,7 +110,7 @@ func (i *Instance) noteReport(c *core, h wire.Header, r wire.Report) {
 // differs tells whether a report says something on which a plan may depend. Positions change all the time: only whether a
 // replica has caught up counts.
 func differs(a, b *wire.Report) bool {
-	if a.State != b.State || a.Sharding != b.Sharding || a.Applied != b.Applied {
+	if a.State != b.State || a.Sharding != b.Sharding || a.Applied != b.Applied || a.Schema != b.Schema {
 		return true
 	}
 	x, y := &a.Data, &b.Data
@@ -139,6 +139,9 @@ func near(index, committed uint64) bool { return index+nearMax >= committed }
 // look makes a report. It asks the loop of the data group, so it may wait.
 func (i *Instance) look(ctx context.Context, c *core) (*wire.Report, error) {
 	r := &wire.Report{Applied: c.catalog.Applied(), State: i.life.published().State, Sharding: true}
+	if said := c.schemaSaid.Load(); said != nil {
+		r.Schema = *said
+	}
 	err := c.dataLoop.Call(ctx, func(g *raftgroup.Group) error {
 		s := g.Status()
 		r.Data = wire.GroupReport{RaftID: s.ID, Role: s.Role, Term: s.Term, Leader: s.LeaderID, Committed: s.Committed,
@@ -288,7 +291,8 @@ func (i *Instance) observe(ctx context.Context, c *core, in *governor.Input, row
 	}
 	d := r.Data
 	in.Instances[row.Name] = governor.Observed{Applied: r.Applied, State: r.State, LastHeard: at, Sharding: r.Sharding,
-		Data: governor.DataProgress{RowsApplied: d.Applied, RowsTotal: d.Committed}}
+		Data:   governor.DataProgress{RowsApplied: d.Applied, RowsTotal: d.Committed},
+		Schema: governor.SchemaAnswer(r.Schema)}
 	if d.Role != raftgroup.RoleLeader || d.Term < in.DataGroups[row.ReplicasetName].Term {
 		return
 	}

@@ -184,6 +184,10 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 			b.changeCatalog(s, ss, req)
 			return out, false
 		}
+		if b.changesSchema(req) {
+			b.changeSchema(s, ss, req)
+			return out, false
+		}
 		b.gather(s, ss, req)
 		return out, false
 	case iproto.TypeCall, iproto.TypeCall16:

@@ -145,8 +145,9 @@ func (i *Instance) stopCore(c *core) {
 		i.writeWatermarks(c)
 	}
 	err := c.closeLogs()
-	// While a snapshot is written its rows are read: the end of the process gives the memory back.
-	if c.checkpointing.TryLock() {
+	// While a snapshot is written its rows are read, and the dictionary's while the schema is looked at: the end of the process
+	// gives the memory back.
+	if c.following.TryLock() && c.checkpointing.TryLock() { // for good
 		err = errors.Join(err, c.closeEngine())
 	}
 	if err != nil {

@@ -194,6 +194,10 @@ func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []by
 	if err := st.resolve(req); err != nil {
 		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
 	}
+	if b.changesSchema(req) {
+		err := errcode.New(errcode.NotImplemented, "a change of the schema in a stream, in a cluster of several replicasets,")
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+	}
 	step, err := nextStep(req, st.tx != nil, st.expired)
 	switch step {
 	case stepBegin:

@@ -1,0 +1,169 @@
+package instance
+
+import (
+	"context"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
+	"github.com/lycosadb/lycosa/internal/iproto/server"
+)
+
+const (
+	// schemaBeginTimeout bounds how long a client waits until his change of the schema can begin.
+	schemaBeginTimeout = 30 * time.Second
+	// schemaEndTimeout bounds how long he waits for its end: rows may have to be looked at everywhere.
+	schemaEndTimeout = 10 * time.Minute
+	// schemaUndoTimeout bounds how long he waits for what he made in vain to be gone here.
+	schemaUndoTimeout = 3 * time.Second
+	// schemaPoll is how often he looks.
+	schemaPoll = 5 * time.Millisecond
+)
+
+// changesSchema tells whether a request is a change of spaces or indexes of all replicasets, which goes by way of the catalog.
+func (b *backend) changesSchema(req *iproto.Request) bool {
+	switch req.Type {
+	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
+		return isSchema(req.SpaceID) && b.i != nil && b.c.catalog.View().KeepsSchema()
+	}
+	return false
+}
+
+// changeSchema runs a statement on _space or _index, on a goroutine of its own.
+func (b *backend) changeSchema(s *server.Session, ss *session, req *iproto.Request) {
+	kept, user := copyRequest(req), ss.user
+	go func() {
+		row, err := b.runSchema(kept, user)
+		s.Complete(b.reply(kept.Sync, row, err))
+	}()
+}
+
+// runSchema returns the row that the client gets, nil for none, when the change is visible here. Errors: those of the
+// definition, 12050 another change does not end, 12051 with the reason if a replicaset's rows do not agree.
+func (b *backend) runSchema(req *iproto.Request, user *box.User) ([]byte, error) {
+	version, shown, err := b.beginSchema(req, user)
+	if err != nil || version == 0 {
+		return shown, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), schemaEndTimeout)
+	defer cancel()
+	wake := b.c.catalog.Subscribe()
+	defer b.c.catalog.Unsubscribe(wake)
+	for ctx.Err() == nil {
+		done, err := b.c.catalog.View().SchemaOutcome(version)
+		switch {
+		case done && err != nil:
+			b.waitUndone(ctx)
+			return nil, err
+		case done && b.c.hasFollowed(version):
+			return shown, nil
+		}
+		if !done {
+			select {
+			case <-wake:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		pause(ctx, schemaPoll)
+	}
+	return nil, errcode.New(errcode.UnknownOutcome, "the change of the schema has not come to its end here in time")
+}
+
+// waitUndone waits until what was made here in advance is taken back, but not for long: it will be.
+func (b *backend) waitUndone(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, schemaUndoTimeout)
+	defer cancel()
+	for ctx.Err() == nil && !b.c.asCatalog() {
+		pause(ctx, schemaPoll)
+	}
+}
+
+// beginSchema records the change that a statement makes, and returns its version; 0 if it changes nothing. It is planned anew
+// when the catalog has changed meanwhile.
+func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint64, shown []byte, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), schemaBeginTimeout)
+	defer cancel()
+	for {
+		view := b.c.catalog.View()
+		var d *catalog.DDL
+		var op catalog.Op
+		var guard catalog.Predicate
+		if p, pending := view.PendingSchema(); pending {
+			err = errcode.New(errcode.SchemaPending, p.Version)
+		} else if !b.c.hasFollowed(view.TablesVersion()) {
+			err = errcode.New(errcode.SchemaPending, view.TablesVersion())
+		} else if d, shown, err = b.schemaDDL(view, req, user); err == nil && d == nil {
+			return 0, nil, nil
+		} else if err != nil {
+			version = 0
+		} else if op, guard, version, err = catalog.PlanDDL(view, *d); err == nil {
+			_, err = b.i.propose(ctx, b.c, op, guard)
+		}
+		if err == nil || ctx.Err() != nil || !planAgain(err) && !errcode.Is(err, errcode.SchemaPending) {
+			return version, shown, err
+		}
+		pause(ctx, schemaPoll)
+	}
+}
+
+// schemaDDL checks a statement against the schema as it is here, and turns it into a change; nil if it finds nothing.
+func (b *backend) schemaDDL(view *catalog.State, req *iproto.Request, user *box.User) (*catalog.DDL, []byte, error) {
+	if v := b.SchemaVersion(); req.SchemaVersion != 0 && req.SchemaVersion != v {
+		return nil, nil, errcode.New(errcode.WrongSchemaVersion, req.SchemaVersion, v)
+	}
+	if !b.c.following.TryLock() {
+		return nil, nil, errcode.New(errcode.SchemaPending, view.NextSchemaVersion())
+	}
+	defer b.c.following.Unlock()
+	tx, err := b.beginTx()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer tx.Close()
+	s := statementOf(req, user)
+	if _, err := tx.Execute(&s); err != nil && !errcode.Is(err, errcode.MultistatementTransaction) {
+		return nil, nil, err // rows are looked at later, by all replicasets
+	}
+	kind, row, shown, err := b.accessRow(req, b.c.engine.PublishedSchema().Space(req.SpaceID))
+	if err != nil || row == nil {
+		return nil, nil, err
+	}
+	d, err := ddlOf(view, req.SpaceID, kind, row)
+	if _, known := view.SchemaTable(d.TableID()); err == nil && !known && d.Kind != catalog.CreateTable {
+		err = errcode.New(errcode.SchemaPending, view.NextSchemaVersion()) // the catalog is yet to be told of the space
+	}
+	return &d, shown, err
+}
+
+// ddlOf is the change that makes a row of _space or _index, or removes it.
+func ddlOf(view *catalog.State, space uint32, kind catalog.RowKind, row []byte) (catalog.DDL, error) {
+	drop := kind == catalog.RowDelete
+	if space == dictionary.SpaceSpace {
+		t, err := catalog.TableOfSpaceRow(row)
+		if err != nil {
+			return catalog.DDL{}, errcode.New(errcode.InvalidMsgPack, "row of _space")
+		}
+		d := catalog.DDL{Kind: catalog.CreateTable, Table: t}
+		if _, known := view.SchemaTable(t.ID); drop {
+			d.Kind = catalog.DropTable
+		} else if known {
+			d.Kind = catalog.AlterTable
+		}
+		return d, nil
+	}
+	ix, err := catalog.IndexOfIndexRow(row)
+	if err != nil {
+		return catalog.DDL{}, errcode.New(errcode.InvalidMsgPack, "row of _index")
+	}
+	d := catalog.DDL{Kind: catalog.CreateIndex, Indexes: []catalog.SchemaIndex{ix}}
+	if _, known := view.SchemaIndex(ix.TableID, ix.ID); drop {
+		d.Kind = catalog.DropIndex
+	} else if known {
+		d.Kind = catalog.AlterIndex
+	}
+	return d, nil
+}

@@ -1,0 +1,360 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/catalog"
+	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/replicaset"
+	"github.com/lycosadb/lycosa/internal/rpc/wire"
+)
+
+// With more than one replicaset the catalog has the schema, and the leader of each data group makes the dictionary of its
+// replicaset follow it (see package catalog, "Changes of the schema"). A change that concerns rows is made here before it is
+// committed: then all rows fit, and all that are written from then on; what is aborted is taken back. That is why only such
+// changes are made in advance as can be taken back, whatever is written meanwhile.
+
+// schemaEvery is how often a leader looks at its schema without being woken.
+const schemaEvery = 100 * time.Millisecond
+
+// errAgain says that there may be more to do.
+var errAgain = errors.New("look again")
+
+// schemaSeen is what the work of schemaLoop depends on.
+type schemaSeen struct {
+	leading                bool
+	term                   uint64
+	tables, next, pending  uint64
+	published, replicasets uint64
+}
+
+// schemaLoop makes the dictionary follow the catalog while this instance leads its replicaset.
+func (i *Instance) schemaLoop(ctx context.Context, c *core) {
+	wake := c.catalog.Subscribe()
+	defer c.catalog.Unsubscribe(wake)
+	ticker := time.NewTicker(schemaEvery)
+	defer ticker.Stop()
+	var done schemaSeen
+	complained := ""
+	for ctx.Err() == nil {
+		view := c.catalog.View()
+		if seen := c.schemaSeen(view); seen != done {
+			done = seen
+			if seen.leading && view.KeepsSchema() {
+				err := i.followSchema(ctx, c, view)
+				if err != nil {
+					done = schemaSeen{}
+				}
+				if errors.Is(err, errAgain) {
+					continue
+				}
+				if text := fmt.Sprint(err); err != nil && text != complained && !passing(err) {
+					complained = text
+					i.log.Warn("the replicaset can not follow the schema of the cluster", "error", err)
+				}
+			}
+		}
+		select {
+		case <-wake:
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (c *core) schemaSeen(view *catalog.State) schemaSeen {
+	s := c.dataLoop.Status()
+	seen := schemaSeen{leading: s.Role == raftgroup.RoleLeader, term: s.Term, tables: view.TablesVersion(), next: view.NextSchemaVersion(),
+		published: c.engine.PublishedSchema().Version, replicasets: uint64(view.Len(catalog.TableReplicaset))}
+	if p, ok := view.PendingSchema(); ok {
+		seen.pending = p.Version
+	}
+	return seen
+}
+
+// passing tells whether an error is one that comes and goes by itself.
+func passing(err error) bool {
+	_, numbered := errors.AsType[*errcode.Error](err)
+	for _, code := range []errcode.Code{errcode.NotALeader, errcode.LeaderUnknown, errcode.TransactionConflict, errcode.UnknownOutcome,
+		errcode.Shutdown, errcode.ProposalDropped, errcode.DiskFull, errcode.Overloaded, errcode.SchemaPending, errcode.SessionClosed} {
+		if errcode.Is(err, code) {
+			return true
+		}
+	}
+	return !numbered || planAgain(err)
+}
+
+// followSchema does what is to be done now. Errors: errAgain, and those for which it is to be tried again.
+func (i *Instance) followSchema(ctx context.Context, c *core, view *catalog.State) error {
+	for !c.following.TryLock() { // clients have it for moments, the end of the core for good
+		if pause(ctx, time.Millisecond); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	defer c.following.Unlock()
+	tx := c.engine.BeginTx()
+	closing := tx
+	defer func() {
+		if closing != nil {
+			closing.Close()
+		}
+	}()
+	local, err := c.readLocal(tx)
+	if err != nil {
+		return err
+	}
+	if local.followed > view.TablesVersion() || local.prepared >= view.NextSchemaVersion() {
+		return errcode.New(errcode.SchemaPending, max(local.followed, local.prepared)) // this instance's catalog is behind
+	}
+	p, pending := view.PendingSchema()
+	if !pending || local.prepared != p.Version {
+		changed, err := c.followIn(tx, view, &local)
+		if err != nil {
+			return err
+		}
+		if changed {
+			closing = nil
+			if err := c.write(ctx, replicaset.Write{Tx: tx}); err != nil {
+				return err
+			}
+			i.log.Info("the schema follows the cluster's", "version", view.TablesVersion())
+			return errAgain
+		}
+	}
+	switch {
+	case !pending:
+		return i.tellTables(ctx, c, view, &local)
+	case view.MustAgree(p.DDL):
+		return i.prepareSchema(ctx, c, p, &local)
+	}
+	return nil
+}
+
+// followIn makes the dictionary what the catalog says, in a transaction, and tells whether there was anything to do.
+func (c *core) followIn(tx *box.Tx, view *catalog.State, local *localSchema) (changed bool, err error) {
+	changes, err := catalog.DictionaryChanges(view, local.spaces, local.indexes, local.followed, local.follows)
+	if err != nil {
+		return false, err
+	}
+	if len(changes) == 0 && local.followed == view.TablesVersion() {
+		return false, nil
+	}
+	for _, ch := range changes {
+		if ch.Space == dictionary.SpaceSpace && ch.New == nil {
+			if err := c.dropDependants(tx, ch.Old); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, ch := range changes {
+		s := c.replacement(ch.Space, ch.New)
+		if ch.New == nil {
+			s = c.deletion(tx, ch.Space, ch.Old)
+		}
+		if _, err := tx.Execute(&s); err != nil {
+			return false, err
+		}
+	}
+	p, _ := view.PendingSchema()
+	var ids []uint32
+	for _, t := range view.SchemaTables() {
+		if t.CreateVersion != p.Version && !t.IsGlobal() {
+			ids = append(ids, t.ID)
+		}
+	}
+	s := c.replacement(dictionary.SpaceSchema, followedRow(view.TablesVersion(), ids))
+	_, err = tx.Execute(&s)
+	return true, err
+}
+
+// deletion is the statement that removes a row.
+func (c *core) deletion(tx *box.Tx, space uint32, row []byte) box.Statement {
+	pk := tx.Schema().Space(space).Index(0).Def
+	key := pk.ExtractKey(msgpack.AppendArrayHeader(nil, pk.PartCount()), row)
+	return box.Statement{Kind: box.Delete, SpaceID: space, Key: key, User: c.superuser()}
+}
+
+// dropDependants removes what this replicaset has made for a space that is dropped, and what would keep it from going.
+func (c *core) dropDependants(tx *box.Tx, space []byte) error {
+	t, err := catalog.TableOfSpaceRow(space)
+	if err != nil {
+		return err
+	}
+	for _, d := range []struct{ space, field uint32 }{{dictionary.SpaceTruncate, 0}, {dictionary.SpaceSpaceSequence, 0},
+		{dictionary.SpaceFKConstraint, 1}, {dictionary.SpaceCKConstraint, 0}} {
+		rows, err := c.rowsOf(tx, d.space, iterateGE, msgpack.AppendArrayHeader(nil, 0))
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if id, ok := fieldUint(row, d.field); !ok || id != uint64(t.ID) {
+				continue
+			}
+			s := c.deletion(tx, d.space, row)
+			if _, err := tx.Execute(&s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fieldUint reads a field of a row that is a number.
+func fieldUint(row []byte, field uint32) (uint64, bool) {
+	n, b, err := msgpack.ReadArrayLen(row)
+	if err != nil || uint32(n) <= field {
+		return 0, false
+	}
+	for range field {
+		b = msgpack.SkipTrusted(b)
+	}
+	v, _, err := msgpack.ReadUint(b)
+	return v, err == nil
+}
+
+// tellTables makes a table that this replicaset had before there were others one of the cluster's: one at a time.
+func (i *Instance) tellTables(ctx context.Context, c *core, view *catalog.State, local *localSchema) error {
+	for _, row := range local.spaces {
+		t, err := catalog.TableOfSpaceRow(row)
+		if err != nil {
+			return err
+		}
+		if _, known := view.SchemaTable(t.ID); known || local.follows(t.ID) {
+			continue
+		}
+		d := catalog.DDL{Kind: catalog.CreateTable, Table: t}
+		for _, row := range local.indexes {
+			ix, err := catalog.IndexOfIndexRow(row)
+			if err != nil {
+				return err
+			}
+			if ix.TableID == t.ID {
+				d.Indexes = append(d.Indexes, ix)
+			}
+		}
+		op, guard, _, err := catalog.PlanDDL(view, d)
+		if err == nil {
+			if err = i.tell(ctx, c, op, guard); err == nil {
+				i.log.Info("a space of this replicaset becomes one of the cluster", "space", t.Name)
+				return nil
+			}
+		}
+		if passing(err) {
+			return err
+		}
+		i.log.Warn("a space of this replicaset can not become one of the cluster: it stays as it is", "space", t.Name, "error", err)
+	}
+	return nil
+}
+
+// prepareSchema makes a change that is not committed yet in advance, if it can be taken back, and reports that the rows agree,
+// or why they do not.
+func (i *Instance) prepareSchema(ctx context.Context, c *core, p catalog.PendingSchema, local *localSchema) error {
+	if said := c.schemaSaid.Load(); said != nil && said.Version == p.Version {
+		return nil
+	}
+	statement, err := c.preparation(p.DDL, local)
+	if err == nil && local.prepared != p.Version {
+		// Who leads after this one, and knows less of the catalog, must not take the change back before he knows more.
+		err = c.write(ctx, replicaset.Write{Statement: c.replacement(dictionary.SpaceSchema, preparedRow(p.Version))})
+	}
+	if err == nil && statement != nil {
+		err = c.write(ctx, replicaset.Write{Statement: *statement})
+	}
+	if err != nil && passing(err) {
+		return err
+	}
+	i.saySchema(c, p.Version, err)
+	return nil
+}
+
+// preparation is the statement that makes a change in advance, nil if nothing has to be done for it. An error refuses it.
+func (c *core) preparation(d catalog.DDL, local *localSchema) (*box.Statement, error) {
+	schema := c.engine.PublishedSchema()
+	if sp := schema.Space(d.TableID()); sp == nil || !local.follows(sp.ID) {
+		return nil, errcode.New(errcode.NoSuchSpace, fmt.Sprintf("#%d", d.TableID()))
+	}
+	if d.Kind == catalog.AlterTable {
+		row := d.Table.SpaceRow()
+		admits, admitted, err := schema.Alteration(row)
+		s := c.replacement(dictionary.SpaceSpace, row)
+		switch {
+		case err != nil || admits:
+			return nil, err
+		case admitted:
+			return &s, nil
+		}
+		return nil, errcode.New(errcode.NotImplemented, "a change of a space that allows rows which were not allowed, and forbids others, in a cluster of several replicasets: make two changes of it; this")
+	}
+	ix := d.Indexes[0]
+	for _, row := range local.indexes {
+		old, err := catalog.IndexOfIndexRow(row)
+		if err != nil || old.TableID != ix.TableID || old.ID != ix.ID {
+			continue
+		}
+		same := strings.EqualFold(old.Type, ix.Type) && string(old.Opts) == string(ix.Opts) && string(old.Parts) == string(ix.Parts)
+		if same {
+			return nil, nil // it is there already, or only gets another name
+		}
+		return nil, errcode.New(errcode.NotImplemented, "to make an index of a space of several replicasets another one (create a second index and drop the first)")
+	}
+	s := c.replacement(dictionary.SpaceIndex, ix.IndexRow())
+	return &s, nil
+}
+
+// saySchema puts into the report what this replicaset says to a change.
+func (i *Instance) saySchema(c *core, version uint64, refusal error) {
+	said := &wire.SchemaReport{Version: version, Prepared: refusal == nil}
+	if refusal != nil {
+		e := errcode.Of(refusal)
+		said.Code, said.Message = uint32(e.Code), e.Message
+		i.log.Info("the rows of this replicaset do not agree to a change of the schema", "version", version, "error", refusal)
+	}
+	c.schemaSaid.Store(said)
+	select {
+	case c.grouped <- struct{}{}:
+	default:
+	}
+}
+
+// hasFollowed tells whether the published dictionary has come to a version. Also false while it is being worked on.
+func (c *core) hasFollowed(version uint64) bool {
+	if !c.following.TryLock() {
+		return false
+	}
+	defer c.following.Unlock()
+	r := c.engine.NewReader()
+	defer r.Close()
+	at, _, err := c.readVersion(r, keyFollowed)
+	return err == nil && at >= version
+}
+
+// asCatalog tells whether the published dictionary is what the catalog says, but for changes that are under way. Also
+// false while it is being worked on.
+func (c *core) asCatalog() bool {
+	if !c.following.TryLock() {
+		return false
+	}
+	defer c.following.Unlock()
+	r := c.engine.NewReader()
+	defer r.Close()
+	local, err := c.readLocal(r)
+	if err != nil {
+		return false
+	}
+	changes, err := catalog.DictionaryChanges(c.catalog.View(), local.spaces, local.indexes, local.followed, local.follows)
+	return err == nil && len(changes) == 0
+}
+
+// isSchema tells whether the rows of a space are the definitions of spaces and indexes.
+func isSchema(space uint32) bool {
+	return space == dictionary.SpaceSpace || space == dictionary.SpaceIndex
+}
