@@ -80,8 +80,8 @@ func (n *trio) send(m raftgroup.Message) {
 	n.mu.Lock()
 	lost := n.cut[m.From()] || n.cut[m.To()]
 	n.mu.Unlock()
-	if !lost {
-		n.replicas[m.To()].c.dataLoop.Step(m)
+	if b := n.replicas[m.To()]; !lost && b != nil {
+		b.c.dataLoop.Step(m)
 	}
 }
 
@@ -422,4 +422,39 @@ func TestYield(t *testing.T) {
 	}
 	stop()
 	<-ended
+}
+
+// TestStaleChange: a data group takes changes of its members from who knows its term and its voters, and never from an older catalog
+// than the one before.
+func TestStaleChange(t *testing.T) {
+	n := startTrio(t, time.Second)
+	c := n.replicas[n.leader()].c
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	s := c.dataLoop.Status()
+	good := wire.GroupChange{CatalogIndex: 10, Term: s.Term, Voters: s.Voters, Changes: []raftgroup.Change{{Op: raftgroup.AddLearner, ID: 9}}}
+	other := func(edit func(*wire.GroupChange)) wire.GroupChange {
+		m := good
+		edit(&m)
+		return m
+	}
+	stale := []wire.GroupChange{
+		other(func(m *wire.GroupChange) { m.Term-- }),
+		other(func(m *wire.GroupChange) { m.Term++ }),
+		other(func(m *wire.GroupChange) { m.Voters = m.Voters[1:] }),
+	}
+	for round := range 2 {
+		for _, m := range stale {
+			if err := new(Instance).changeDataGroup(ctx, c, m); !errcode.Is(err, errcode.StaleChange) {
+				t.Errorf("%d: %+v: %v", round, m, err)
+			}
+		}
+		if err := new(Instance).changeDataGroup(ctx, c, good); err != nil { // the second time there is nothing to do
+			t.Fatal(err)
+		}
+		if got := c.dataLoop.Status().Learners; len(got) != 1 || got[0] != 9 {
+			t.Errorf("learners %v", got)
+		}
+		stale = append(stale, other(func(m *wire.GroupChange) { m.CatalogIndex-- }))
+	}
 }

@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -111,6 +112,9 @@ func (m *Machine) answerUnwritten(answers []answer) {
 		return
 	}
 	m.asked++
+	for n := range answers {
+		answers[n].no = m.asked
+	}
 	m.unwritten = append(m.unwritten, answers...)
 }
 
@@ -124,10 +128,12 @@ func (m *Machine) Unconfirmed() uint64 {
 
 // Confirm tells that this replica led when the answers up to a number were made. Newer ones wait for the next call.
 func (m *Machine) Confirm(upTo uint64) {
-	if upTo >= m.asked {
-		send(m.unwritten)
-		m.unwritten = nil
+	n := 0
+	for n < len(m.unwritten) && m.unwritten[n].no <= upTo {
+		n++
 	}
+	send(m.unwritten[:n])
+	m.unwritten = slices.Delete(m.unwritten, 0, n)
 }
 
 // Deny tells that this will never be known.

@@ -93,8 +93,9 @@ type batch struct {
 type answer struct {
 	req      *Request
 	out      outcome
-	written  bool // it is in the entry
-	repeated bool // it was in an earlier entry
+	written  bool   // it is in the entry
+	repeated bool   // it was in an earlier entry
+	no       uint64 // when it waits to be confirmed
 }
 
 // New makes a machine. Bind must be called before the first Propose.

@@ -177,12 +177,13 @@ func TestRefusalWaitsForConfirmation(t *testing.T) {
 	second := l.do(t.Context(), request(insert(catalog.PropClusterEpoch, 7)))
 	l.run(1)
 	l.m.Confirm(no) // of the time before the second one
+	if r := <-first; !errcode.Is(r.err, errcode.TupleFound) {
+		t.Fatalf("%+v", r)
+	}
 	unanswered(t, second)
 	l.m.Confirm(l.m.Unconfirmed())
-	for _, ch := range []<-chan reply{first, second} {
-		if r := <-ch; !errcode.Is(r.err, errcode.TupleFound) {
-			t.Fatalf("%+v", r)
-		}
+	if r := <-second; !errcode.Is(r.err, errcode.TupleFound) {
+		t.Fatalf("%+v", r)
 	}
 	third := l.do(t.Context(), request(insert(catalog.PropClusterEpoch, 7)))
 	l.run(1)
