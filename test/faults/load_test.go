@@ -36,6 +36,7 @@ const (
 	registersAtOnce = 4
 	accessesMax     = 60
 	opTimeout       = 2 * time.Second
+	anyAddress      = "any"
 )
 
 // load is clients that work on all instances until they are stopped.
@@ -48,7 +49,8 @@ type load struct {
 	done  sync.WaitGroup
 	// accessed counts the accesses of registers, values gives out what is written, each once.
 	accessed, values atomic.Int64
-	// young is the address of an instance that has joined and has no spaces yet, until grown on this load's clock.
+	// young is the address of an instance that may not have the spaces yet, until grown on this load's clock; anyAddress is
+	// for all that come back from a power cut.
 	young atomic.Value
 	grown atomic.Int64
 
@@ -203,7 +205,10 @@ func (w *worker) judge(err error) outcome {
 }
 
 // withYoung reports whether the present step began at an instance that may not have the spaces yet.
-func (w *worker) withYoung() bool { return w.l.young.Load() == w.address && w.began < w.l.grown.Load() }
+func (w *worker) withYoung() bool {
+	young := w.l.young.Load()
+	return (young == w.address || young == anyAddress) && w.began < w.l.grown.Load()
+}
 
 // write does a write and notes it under the lock.
 func (w *worker) write(do func(ctx context.Context) error, note func(h *history, o outcome)) outcome {

@@ -40,6 +40,9 @@ func (c *cluster) suffer(t *testing.T, f fault, round int, chance *rand.Rand, ke
 	l.flows(t, "before the fault", 100)
 	f.run(&scene{T: t, c: c, l: l, chance: chance})
 	c.healthy(t, waitHealed)
+	if l.young.Load() == anyAddress {
+		l.grown.Store(l.now())
+	}
 	l.flows(t, "after the fault", 100)
 	h := l.end()
 	rows := c.equal(t)

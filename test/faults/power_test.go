@@ -94,6 +94,7 @@ func (s *scene) cutPower(some ...int) {
 			s.Fatalf("%s was not synced, and was not lost: the power cut does not bite", canary)
 		}
 	}
+	s.l.young.Store(anyAddress)
 	for _, n := range s.chance.Perm(len(some)) {
 		s.c.start(some[n])
 	}
