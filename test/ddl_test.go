@@ -148,3 +148,37 @@ func TestSchemaOfReplicas(t *testing.T) {
 	}
 	c.alike(c.instances[1])
 }
+
+// A replicaset that can not follow, because of a constraint of its own, holds up what needs its agreement no longer than it
+// takes to say so, and follows as soon as it can.
+func TestSchemaThatAReplicasetCanNotFollow(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := newCluster(t, 2, 1)
+	c.online()
+	one, other := c.instances[0].admin(), c.instances[1].admin()
+	createSpace(t, one, 600, "parent")
+	createIndex(t, one, 600, 1, "referenced", "tree", true, list{list{1, "unsigned"}})
+	createSpaceWith(t, one, 601, "child", list{dict{"name": "id", "type": "unsigned"}}, 0)
+	createIndex(t, one, 601, 0, "pk", "tree", true, list{list{0, "unsigned"}})
+	c.alike(c.instances[0])
+	do(t, "foreign key")(other.Insert(ctx, spaceFKConstraint,
+		pack(list{"fk", 601, 600, false, "simple", "no_action", "no_action", list{0}, list{0}})))
+	drop := func(id int) {
+		t.Helper()
+		do(t, "drop index")(one.Delete(ctx, iproto.ChangeArgs{Space: spaceIndex, Key: pack(list{600, id})}))
+	}
+	drop(1)
+	drop(0) // which the other one's foreign key holds
+	second := pack(list{601, 1, "second", "tree", dict{"unique": false}, list{list{0, "unsigned"}}})
+	if _, err := one.Insert(ctx, spaceIndex, second); !errcode.Is(err, errcode.SchemaAborted) {
+		t.Errorf("a change while a replicaset can not follow an earlier one: %v", err)
+	}
+	if now := definitions(c.instances[1]); bytes.Equal(now, definitions(c.instances[0])) || now == nil {
+		t.Error("the foreign key has not kept the replicaset back")
+	}
+	do(t, "drop the foreign key")(other.Delete(ctx, iproto.ChangeArgs{Space: spaceFKConstraint, Key: pack(list{"fk", 601})}))
+	c.alike(c.instances[0])
+	do(t, "the change again")(one.Insert(ctx, spaceIndex, second))
+	c.alike(c.instances[0])
+}

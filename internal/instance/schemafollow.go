@@ -117,6 +117,9 @@ func (i *Instance) followSchema(ctx context.Context, c *core, view *catalog.Stat
 	p, pending := view.PendingSchema()
 	if !pending || local.prepared != p.Version {
 		changed, err := c.followIn(tx, view, &local)
+		if err != nil && pending && view.MustAgree(p.DDL) && !passing(err) {
+			i.saySchema(c, p.Version, err) // it would be waited for in vain
+		}
 		if err != nil {
 			return err
 		}
