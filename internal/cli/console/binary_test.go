@@ -365,7 +365,8 @@ func testTransactions(t *testing.T, program, socket string) {
 	c.play("rollback\r", "the transaction is rolled back", quiet)
 	c.play("select sums\r", "connected to", "again", " 1 |  11", "(1 row)", quiet)
 	proxy.cut()
-	c.play("count sums\r", "connected to", " 1", "(1 row)", quiet)
+	c.play("ping\r", quiet) // it may be on its way before the end of the connection is noticed, and fail
+	c.play("count sums\r", " 1", "(1 row)", quiet)
 	c.play("drop space sums\r", "is dropped", quiet)
 	c.play("\\quit\r")
 	if err := c.cmd.Wait(); err != nil {
