@@ -239,11 +239,11 @@ func (i *Instance) governs(c *core) bool {
 	leads := false
 	ctx, cancel := context.WithTimeout(context.Background(), askedTimeout)
 	defer cancel()
-	_ = c.catalogLoop.Call(ctx, func(g *raftgroup.Group) error { // a loop that has ended leads nothing
+	err := c.catalogLoop.Call(ctx, func(g *raftgroup.Group) error {
 		leads = g.Leading()
 		return nil
 	})
-	return leads
+	return err == nil && leads // a call that was given up may still be made: what it writes is not looked at
 }
 
 // leading notes when this instance has begun to lead. Reports of before are forgotten: they may be old.
@@ -316,7 +316,7 @@ func (i *Instance) catalogGroupView(ctx context.Context, c *core, leader string)
 		return nil
 	})
 	if err != nil {
-		v.Known = false
+		return governor.GroupView{}
 	}
 	return v
 }
