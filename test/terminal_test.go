@@ -56,7 +56,9 @@ func TestControlC(t *testing.T) {
 	if code := p.ended(waitStop); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	if !strings.Contains(screen.String(), "stopping") || strings.Contains(screen.String(), "panic") {
+	// What the terminal shows is copied beside the process, perhaps after its end.
+	waitFor(t, "the line that it is stopping", waitStop, func() bool { return strings.Contains(screen.String(), "stopping") })
+	if strings.Contains(screen.String(), "panic") {
 		t.Errorf("the terminal shows\n%s", screen.String())
 	}
 	p = p.again()
