@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 )
@@ -146,21 +147,37 @@ func (s *State) mayWriteReplicaset(old, rs Replicaset) ([]byte, error) {
 	}
 	same := old
 	same.Weight, same.TargetMaster, same.WeightOrigin = rs.Weight, rs.TargetMaster, rs.WeightOrigin
+	same.LeaderPriority = rs.LeaderPriority
 	switch {
 	case string(same.Row()) != string(rs.Row()):
-		return bad("only weight and target_master_name change")
+		return bad("only weight, target_master_name and leader_priority change")
 	case math.IsNaN(rs.Weight) || math.IsInf(rs.Weight, 0) || rs.Weight < 0:
 		return bad("the weight is a number from 0 on")
 	case isLeaving(old):
 		return nil, errcode.New(errcode.ReplicasetExpelled, old.Name)
 	}
-	if i, ok := s.Instance(rs.TargetMaster); rs.TargetMaster != old.TargetMaster &&
-		(!ok || isExpelled(i) || i.ReplicasetName != old.Name) {
+	if rs.TargetMaster != old.TargetMaster && !s.isMember(rs.TargetMaster, old.Name) {
 		return bad("no instance of it is called " + rs.TargetMaster)
+	}
+	if !slices.Equal(rs.LeaderPriority, old.LeaderPriority) {
+		for k, name := range rs.LeaderPriority {
+			switch {
+			case !s.isMember(name, old.Name):
+				return bad("no instance of it is called " + name)
+			case slices.Contains(rs.LeaderPriority[:k], name):
+				return bad(name + " is named twice")
+			}
+		}
 	}
 	rs.WeightOrigin = old.WeightOrigin
 	if rs.Weight != old.Weight {
 		rs.WeightOrigin = "user"
 	}
 	return rs.Row(), nil
+}
+
+// isMember reports whether an instance is in a replicaset and not expelled.
+func (s *State) isMember(instance, replicaset string) bool {
+	i, ok := s.Instance(instance)
+	return ok && !isExpelled(i) && i.ReplicasetName == replicaset
 }

@@ -133,6 +133,15 @@ func (r *reader) optStr() string {
 	return r.str()
 }
 
+// strs takes an array of strings.
+func (r *reader) strs() []string {
+	var out []string
+	for n := r.array(); n > 0 && r.err == nil; n-- {
+		out = append(out, r.str())
+	}
+	return out
+}
+
 func (r *reader) array() int {
 	if r.err != nil {
 		return 0

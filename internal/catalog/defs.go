@@ -117,8 +117,9 @@ func replicasetDef() TableDef {
 		req("target_config_version", tuple.Unsigned), req("promotion_vclock", tuple.Map),
 		opt("master_change_counter", tuple.Unsigned), opt("current_bucket_state_version", tuple.Unsigned),
 		opt("target_bucket_state_version", tuple.Unsigned), req("bootstrap_raft_id", tuple.Unsigned),
+		opt("leader_priority", tuple.Array),
 	}
-	return TableDef{ID: TableReplicaset, Name: "_pico_replicaset", Fields: f, Indexes: []IndexDef{
+	return TableDef{ID: TableReplicaset, Name: "_pico_replicaset", Fields: f, trailing: 1, Indexes: []IndexDef{
 		index(0, "_pico_replicaset_name", true, f, 0), index(1, "_pico_replicaset_uuid", true, f, 1)}}
 }
 

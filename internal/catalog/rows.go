@@ -130,11 +130,21 @@ type Replicaset struct {
 	CurrentBucketStateVersion   *uint64
 	TargetBucketStateVersion    *uint64
 	BootstrapRaftID             uint64 // the one data_raft_id that bootstraps the data group
+	// LeaderPriority are names of instances, who should rather lead first. Who is not named comes after all of them.
+	LeaderPriority []string
 }
 
-// Row encodes the replicaset as a tuple of _pico_replicaset.
+// replicasetFields is the number of fields that every row of _pico_replicaset has.
+const replicasetFields = 15
+
+// Row encodes the replicaset as a tuple of _pico_replicaset. The trailing field is left out if it is not set, so that a row is
+// as it was before it existed.
 func (s Replicaset) Row() []byte {
-	b := msgpack.AppendArrayHeader(nil, 15)
+	n := replicasetFields
+	if len(s.LeaderPriority) > 0 {
+		n++
+	}
+	b := msgpack.AppendArrayHeader(nil, n)
 	for _, v := range []string{s.Name, s.UUID, s.CurrentMaster, s.TargetMaster, s.Tier} {
 		b = msgpack.AppendStr(b, v)
 	}
@@ -147,19 +157,32 @@ func (s Replicaset) Row() []byte {
 	b = appendOptUint(b, s.MasterChangeCounter)
 	b = appendOptUint(b, s.CurrentBucketStateVersion)
 	b = appendOptUint(b, s.TargetBucketStateVersion)
-	return msgpack.AppendUint(b, s.BootstrapRaftID)
+	b = msgpack.AppendUint(b, s.BootstrapRaftID)
+	if n > replicasetFields {
+		b = msgpack.AppendArrayHeader(b, len(s.LeaderPriority))
+		for _, name := range s.LeaderPriority {
+			b = msgpack.AppendStr(b, name)
+		}
+	}
+	return b
 }
 
 // ParseReplicaset decodes a row of _pico_replicaset.
 func ParseReplicaset(row []byte) (Replicaset, error) {
 	r := reader{b: row}
-	r.arrayOf(15)
+	n := r.array()
+	if n != replicasetFields && n != replicasetFields+1 {
+		r.fail(fmt.Sprintf("array of %d or %d", replicasetFields, replicasetFields+1))
+	}
 	s := Replicaset{Name: r.str(), UUID: r.str(), CurrentMaster: r.str(), TargetMaster: r.str(), Tier: r.str(),
 		Weight: r.float(), WeightOrigin: r.str(), State: r.str()}
 	s.CurrentConfigVersion, s.TargetConfigVersion = r.uint(), r.uint()
 	r.raw() // promotion_vclock
 	s.MasterChangeCounter, s.CurrentBucketStateVersion, s.TargetBucketStateVersion = r.optUint(), r.optUint(), r.optUint()
 	s.BootstrapRaftID = r.uint()
+	if n > replicasetFields {
+		s.LeaderPriority = r.strs()
+	}
 	switch s.State {
 	case ReplicasetNotReady, ReplicasetReady, ReplicasetToBeExpelled, ReplicasetExpelled:
 	default:

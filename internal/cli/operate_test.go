@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,50 @@ import (
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 )
+
+// TestPriority: the order of replicas is written into the row of the replicaset.
+func TestPriority(t *testing.T) {
+	for _, c := range []struct {
+		args  []string
+		names string // asked for, as JSON; empty: nothing is asked
+		found bool   // the replicaset
+		code  int
+		says  string
+	}{
+		{args: []string{"priority", "r1", "i3", "i2"}, names: `["i3","i2"]`, found: true, says: "r1 is rather led by i3, then i2"},
+		{args: []string{"priority", "r1", "i3", "--json"}, names: `["i3"]`, found: true, says: `"r1"`},
+		{args: []string{"priority", "r1", "--clear"}, names: `[]`, found: true, says: "any replica of r1 may lead it"},
+		{args: []string{"priority", "r1", "i3"}, names: `["i3"]`, code: 1, says: "No replicaset named r1"},
+		{args: []string{"priority", "r1"}, code: 2, says: "--clear"},
+		{args: []string{"priority", "r1", "i3", "--clear"}, code: 2, says: "--clear and none"},
+		{args: []string{"priority"}, code: 2, says: "give a replicaset"},
+	} {
+		asked := ""
+		address := serveCalls(t, func(r *iproto.Request) []byte {
+			if r.Type == iproto.TypeUpdate {
+				key, _ := msgpack.ToJSON(nil, r.Key)
+				ops, _ := msgpack.ToJSON(nil, r.Ops)
+				asked = fmt.Sprint(r.SpaceID, " ", string(key), " ", string(ops))
+			}
+			if !c.found {
+				return iproto.AppendData(nil, r.Sync, 80)
+			}
+			return iproto.AppendData(nil, r.Sync, 80, msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), "r1"))
+		})
+		var out, errs output
+		code := Main(Options{Args: c.args, Environ: []string{"LYCOSA_PEER=" + address}, Stdout: &out, Stderr: &errs})
+		if said := out.String() + errs.String(); code != c.code || !strings.Contains(said, c.says) {
+			t.Errorf("%v: code %d, want %d and %q:\n%s", c.args, code, c.code, c.says, said)
+		}
+		want := ""
+		if c.names != "" {
+			want = `417 ["r1"] [["=",15,` + c.names + `]]`
+		}
+		if asked != want {
+			t.Errorf("%v asks for %s, want %s", c.args, asked, want)
+		}
+	}
+}
 
 // TestOperatorsCommands: what goes over the wire, what is typed before, and what is told after.
 func TestOperatorsCommands(t *testing.T) {

@@ -62,6 +62,7 @@ type world struct {
 	in    Input
 	index uint64
 	steps []Step
+	past  *catalog.History // as if all of it were of term 1
 }
 
 func newWorld(t *testing.T) *world {
@@ -83,6 +84,7 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
+	w.past = catalog.NewHistory(w.index, 1)
 	w.group("catalog", []string{"leader=i1", "voters=i1"})
 	w.group("r1", []string{"leader=i1", "voters=i1"})
 	return w
@@ -90,10 +92,12 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) execute(op catalog.Op) error {
 	next := w.in.Catalog.Clone()
-	if _, _, err := next.Execute(w.index+1, w.in.Term, catalog.Item{Ops: []catalog.Op{op}}); err != nil {
+	_, changes, err := next.Execute(w.index+1, w.in.Term, catalog.Item{Ops: []catalog.Op{op}})
+	if err != nil {
 		return err
 	}
 	w.index++
+	w.past.Note(w.index, 1, changes)
 	w.in.Catalog = next
 	return nil
 }
@@ -217,7 +221,7 @@ func (w *world) online(name string) error {
 	return nil
 }
 
-// replicaset makes or changes a replicaset: state=S target=INSTANCE current=INSTANCE
+// replicaset makes or changes a replicaset: state=S target=INSTANCE current=INSTANCE priority=A,B
 func (w *world) replicaset(name string, facts []string) string {
 	rs, ok := w.in.Catalog.Replicaset(name)
 	if !ok {
@@ -233,6 +237,8 @@ func (w *world) replicaset(name string, facts []string) string {
 			rs.TargetMaster = v
 		case "current":
 			rs.CurrentMaster = v
+		case "priority":
+			rs.LeaderPriority = strings.Split(v, ",")
 		default:
 			return "unknown fact " + fact + "\n"
 		}
@@ -441,6 +447,12 @@ func (w *world) do() string {
 		for _, s := range w.steps {
 			if s.Action != nil {
 				w.act(s.Action)
+				continue
+			}
+			guard := s.Guard
+			guard.Term = 1
+			if err := catalog.CheckCAS(w.in.Catalog, w.past, 1, guard, []catalog.Op{s.Op}); err != nil {
+				fmt.Fprintf(&out, "void: %s of %s\n", s.Kind, s.Subject)
 				continue
 			}
 			if err := w.execute(s.Op); err != nil {

@@ -35,5 +35,11 @@ func planReady(in Input, rs catalog.Replicaset, r *Report) *Step {
 	if rs.WeightOrigin != "user" {
 		rs.Weight = readyWeight
 	}
-	return recordReplicaset(in, rs, "replicaset "+rs.Name+" is ready, with weight "+fmt.Sprint(rs.Weight))
+	text := "replicaset " + rs.Name + " is ready, with weight " + fmt.Sprint(rs.Weight)
+	if first := firstLeader(in, rs, in.DataGroups[rs.Name]); first != rs.TargetMaster && rs.TargetMaster == rs.CurrentMaster {
+		rs.TargetMaster = first
+		// The choice looks at the leaders of all: of two replicasets that become ready at once the second chooses anew.
+		return recordReplicaset(in, rs, text+", to be led by "+first, catalog.Range{Table: catalog.TableReplicaset})
+	}
+	return recordReplicaset(in, rs, text)
 }
