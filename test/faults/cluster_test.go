@@ -39,10 +39,25 @@ func newCluster(t testing.TB, n int, args ...string) *cluster {
 	return c
 }
 
+// newCabledCluster is newCluster with lines between the instances that can be bad.
+func newCabledCluster(t testing.TB, n int) *cluster {
+	t.Helper()
+	w := newNetwork(t)
+	w.cabled = true
+	c := prepareOn(t, w, n)
+	c.startAll()
+	return c
+}
+
 // prepare makes network and directories for n instances and starts none.
 func prepare(t testing.TB, n int, args ...string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, net: newNetwork(t), root: t.TempDir(), factor: n, args: args}
+	return prepareOn(t, newNetwork(t), n, args...)
+}
+
+func prepareOn(t testing.TB, w *network, n int, args ...string) *cluster {
+	t.Helper()
+	c := &cluster{t: t, net: w, root: t.TempDir(), factor: n, args: args}
 	if err := os.WriteFile(c.cookie(), []byte("a-cookie-that-all-of-them-share\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +82,7 @@ func (c *cluster) add(i int) {
 // smallDisk mounts a file system that can be filled.
 func smallDisk(t testing.TB, dir string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=320m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -82,11 +97,17 @@ func (c *cluster) cookie() string { return filepath.Join(c.root, "cookie") }
 // start starts an instance on its directory.
 func (c *cluster) start(i int) *proc {
 	c.t.Helper()
+	return c.startUnder(i)
+}
+
+// startUnder is start under another program.
+func (c *cluster) startUnder(i int, wrap ...string) *proc {
+	c.t.Helper()
 	var peers []string
 	for n := range c.factor {
 		peers = append(peers, c.net.address(n))
 	}
-	c.instances[i] = launch(c.t, c.net, i, c.dirs[i], append([]string{"--peer", strings.Join(peers, ","), "--cookie-file", c.cookie(),
+	c.instances[i] = launch(c.t, c.net, i, c.dirs[i], wrap, append([]string{"--peer", strings.Join(peers, ","), "--cookie-file", c.cookie(),
 		"--replication-factor", fmt.Sprint(c.factor)}, c.args...)...)
 	return c.instances[i]
 }

@@ -1,13 +1,10 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -149,6 +146,7 @@ var faultsOfThree = []fault{
 	{"a follower's disk is full", func(s *scene) {
 		s.withLeader(func(_ int, others []int) { s.fillDisk(s.c.instances[others[0]]) })
 	}},
+	{"all disks are full", func(s *scene) { s.fillAll() }},
 	{"one is expelled and another one joins", func(s *scene) { s.expelAndJoin() }},
 }
 
@@ -188,64 +186,6 @@ func (s *scene) pauseLeader(least, most time.Duration) {
 		s.hold(least, most)
 		goOn()
 	})
-}
-
-// fillDisk fills the disk of an instance, writes until it finds no more room, and makes room again. The others go on, whoever
-// led before.
-func (s *scene) fillDisk(victim *proc) {
-	s.Helper()
-	ballast := filepath.Join(filepath.Dir(victim.dir), "ballast")
-	fill(s, ballast)
-	found := false
-	for n := 0; n < 1000 && !found; n++ {
-		s.writeMuch(n)
-		found = victim.issue("disk_full")
-	}
-	if !found {
-		s.Fatalf("instance %d says nothing about its full disk", victim.i+1)
-	}
-	s.l.flows(s, "with a full disk", 50)
-	if err := os.Remove(ballast); err != nil {
-		s.Fatal(err)
-	}
-	waitFor(s, "room on the disk", waitHealed, func() bool { return !victim.issue("disk_full") })
-	conn := s.c.connect(victim)
-	defer conn.Close()
-	ctx, cancel := timeout(waitHealed)
-	defer cancel()
-	if _, err := conn.Call(ctx, "box.snapshot", nil); err != nil { // which lets it give up what it has logged
-		s.Errorf("a snapshot on a disk that has room again: %v", err)
-	}
-}
-
-// fill writes a file until there is no room for a byte.
-func fill(t testing.TB, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 20; size > 0; size /= 2 {
-		block := make([]byte, size)
-		for err = nil; err == nil; {
-			_, err = f.Write(block)
-		}
-		if !errors.Is(err, syscall.ENOSPC) {
-			t.Fatal(err)
-		}
-	}
-}
-
-// writeMuch writes a large row at whatever instance takes it; nobody looks at it again.
-func (s *scene) writeMuch(n int) {
-	s.Helper()
-	conn := s.c.connect(s.c.instances[n%len(s.c.instances)])
-	defer conn.Close()
-	ctx, cancel := timeout(opTimeout)
-	defer cancel()
-	// An error is what is looked for here.
-	_, _ = conn.Replace(ctx, spaceBulk, pack(1, strings.Repeat("x", 256<<10)))
 }
 
 // expelAndJoin expels a follower and lets an instance with an empty directory take its place.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,8 +32,8 @@ type proc struct {
 	code int
 }
 
-// launch starts lycosa run as instance i of a network.
-func launch(t testing.TB, w *network, i int, dir string, args ...string) *proc {
+// launch starts lycosa run as instance i of a network, under the program of wrap if there is one.
+func launch(t testing.TB, w *network, i int, dir string, wrap []string, args ...string) *proc {
 	t.Helper()
 	out, err := os.OpenFile(fmt.Sprintf("%s.out", dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -40,7 +41,7 @@ func launch(t testing.TB, w *network, i int, dir string, args ...string) *proc {
 	}
 	defer out.Close()
 	p := &proc{t: t, i: i, dir: dir, address: w.address(i), http: w.http(i), outPath: out.Name(), done: make(chan struct{})}
-	line := append(w.inside(i), binary, "run", "--data-dir", dir, "--listen", p.address, "--http-listen", p.http)
+	line := append(slices.Concat(w.inside(i), wrap), binary, "run", "--data-dir", dir, "--listen", p.address, "--http-listen", p.http)
 	line = append(line, args...)
 	p.cmd = exec.Command(line[0], line[1:]...)
 	for _, e := range os.Environ() {

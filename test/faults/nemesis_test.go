@@ -15,9 +15,6 @@ func TestFaultsOfFive(t *testing.T) { torment(t, newCluster(t, 5), *rounds, faul
 // torment lets faults happen to a cluster under load, and judges after each: the cluster is well again in time, all
 // replicas are equal, and nothing contradicts what the clients were told.
 func torment(t *testing.T, c *cluster, times int, list []fault) {
-	if *seed == 0 {
-		*seed = rand.Uint64()
-	}
 	t.Logf("seed %d (run again with -faults-seed %d)", *seed, *seed)
 	chance := rand.New(rand.NewPCG(*seed, uint64(len(c.instances))))
 	kept := map[uint64]bool{}

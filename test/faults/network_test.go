@@ -14,6 +14,10 @@ type network struct {
 	t testing.TB
 	// n tells networks apart.
 	n int
+	// cabled networks have cables that can be bad, by instance; bitten is what these have done.
+	cabled bool
+	cables map[int]*cable
+	bitten bitten
 }
 
 var networks int
@@ -22,7 +26,7 @@ var networks int
 func newNetwork(t testing.TB) *network {
 	t.Helper()
 	networks++
-	w := &network{t: t, n: networks}
+	w := &network{t: t, n: networks, cables: map[int]*cable{}}
 	must(t, "ip", "link", "add", w.bridge(), "type", "bridge")
 	t.Cleanup(func() { must(t, "ip", "link", "del", w.bridge()) })
 	must(t, "ip", "addr", "add", fmt.Sprintf("10.77.%d.254/24", w.n), "dev", w.bridge())
@@ -74,7 +78,13 @@ func (w *network) host(i int) {
 	name := w.space(i)
 	must(w.t, "ip", "netns", "add", name)
 	w.t.Cleanup(func() { must(w.t, "ip", "netns", "del", name) })
-	must(w.t, "ip", "link", "add", w.link(i), "type", "veth", "peer", "name", "eth0", "netns", name)
+	if w.cabled {
+		far := w.link(i) + "f"
+		w.cables[i] = newCable(w.t, w.link(i), far, &w.bitten)
+		must(w.t, "ip", "link", "set", far, "name", "eth0", "netns", name)
+	} else {
+		must(w.t, "ip", "link", "add", w.link(i), "type", "veth", "peer", "name", "eth0", "netns", name)
+	}
 	must(w.t, "ip", "link", "set", w.link(i), "master", w.bridge(), "up")
 	must(w.t, "ip", "-n", name, "addr", "add", fmt.Sprintf("10.77.%d.%d/24", w.n, i+1), "dev", "eth0")
 	must(w.t, "ip", "-n", name, "link", "set", "eth0", "up")
@@ -87,8 +97,20 @@ func (w *network) cut(pairs ...[2]int) { w.nft(w.elements("cut", pairs)) }
 // lossy drops a quarter of what is sent along the pairs.
 func (w *network) lossy(pairs ...[2]int) { w.nft(w.elements("lossy", pairs)) }
 
-// heal ends cuts and losses.
+// degrade makes the lines along the pairs as bad as that.
+func (w *network) degrade(q quality, pairs ...[2]int) {
+	for _, p := range pairs {
+		w.cables[p[0]].set(p[1], q)
+	}
+}
+
+// heal ends cuts and losses, and makes all lines good.
 func (w *network) heal() {
+	for _, c := range w.cables {
+		for to := range w.cables {
+			c.set(to, quality{})
+		}
+	}
 	w.nft(fmt.Sprintf("flush set bridge %s cut\nflush set bridge %s lossy\n", w.table(), w.table()))
 }
 

@@ -42,9 +42,9 @@ func startDisk(log *wal.Log, retry time.Duration) *disk {
 		log:   log,
 		retry: retry,
 		// One place more than writes can be in flight: for the order without a write.
-		orders: make(chan order, writesInFlightMax+1),
+		orders: make(chan order, ordersMax+1),
 		// Each order has at most two outcomes: that the disk is full, and its end.
-		outcomes: make(chan outcome, 2*(writesInFlightMax+1)),
+		outcomes: make(chan outcome, 2*(ordersMax+1)),
 		quit:     make(chan struct{}),
 		ended:    make(chan struct{}),
 	}

@@ -246,7 +246,7 @@ func (l *Loop[R]) drain() {
 // feedDisk hands waiting writes to the disk as far as it takes them without blocking. A write that needs no sync is done
 // here at once: handing it over would cost more.
 func (l *Loop[R]) feedDisk() {
-	for l.handed < min(len(l.writes)-l.durable, writesInFlightMax) && !l.poisoned {
+	for l.handed < min(len(l.writes)-l.durable, ordersMax) && !l.poisoned {
 		l.looked = false
 		w := l.writes[l.durable+l.handed]
 		local := l.localOf(w)

@@ -320,10 +320,15 @@ type member struct {
 
 // startTrio starts three voters; change may change the configuration of each.
 func startTrio(t *testing.T, change ...func(id uint64, m *machine, cfg *runner.Config[request])) (*trio, map[uint64]*member) {
+	return startTrioOn(t, func(uint64) sys.FS { return fault.New() }, change...)
+}
+
+// startTrioOn is startTrio with a disk for each.
+func startTrioOn(t *testing.T, disk func(id uint64) sys.FS, change ...func(id uint64, m *machine, cfg *runner.Config[request])) (*trio, map[uint64]*member) {
 	net := &trio{loops: map[uint64]*runner.Loop[request]{}, cut: map[uint64]bool{}}
 	members := map[uint64]*member{}
 	for id := uint64(1); id <= 3; id++ {
-		log, err := wal.Open(wal.Options{FS: fault.New(), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}})
+		log, err := wal.Open(wal.Options{FS: disk(id), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,6 +373,46 @@ func awaitLeader(t *testing.T, members map[uint64]*member, among []uint64, after
 			case <-time.After(time.Millisecond):
 			}
 		}
+	}
+}
+
+// TestSlowDiskKeepsUp: a follower whose disk is slow writes with each sync all that came meanwhile, in however many messages.
+func TestSlowDiskKeepsUp(t *testing.T) {
+	gates := map[uint64]*gateFS{}
+	_, members := startTrioOn(t, func(id uint64) sys.FS {
+		gates[id] = newGateFS(fault.New())
+		return gates[id]
+	})
+	leader, _ := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
+	slow := leader%3 + 1
+	gate := gates[slow]
+	gate.close()
+	// The one whose disk stands still can not be elected; the other one can, if this machine is slow.
+	among := []uint64{leader, (slow)%3 + 1}
+	for n := range 120 {
+		for turn := 0; ; turn++ {
+			if wait(t, members[among[turn%2]].submit(fmt.Sprint(n))) == nil {
+				break
+			}
+		}
+	}
+	goal := max(members[among[0]].loop.Status().Committed, members[among[1]].loop.Status().Committed)
+	syncs := 0
+	for members[slow].loop.Status().Applied < goal {
+		select {
+		case <-gate.waiting:
+			syncs++
+			gate.pass <- struct{}{}
+		default:
+			members[slow].turn(t)
+		}
+	}
+	if syncs > 20 {
+		t.Errorf("%d syncs for 120 entries", syncs)
+	}
+	gate.open()
+	for _, m := range members {
+		m.stop(t)
 	}
 }
 

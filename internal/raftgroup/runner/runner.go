@@ -125,8 +125,11 @@ const (
 	batchRequestsMax = 4096
 	// batchBytesMax bounds them by what they say of their size.
 	batchBytesMax = 4 << 20
-	// writesInFlightMax bounds the writes given to the disk and not yet finished.
+	// writesInFlightMax bounds the writes that a leader makes before the oldest is durable: what waits meanwhile becomes one entry.
 	writesInFlightMax = 4
+	// ordersMax bounds the writes given to the disk and not yet finished. A follower gets as many as its leader sends before it
+	// answers, and what waits when a sync ends goes with the next one, all of it: a slow disk would not keep up otherwise.
+	ordersMax = 256
 	// entryBytesMax bounds an entry; a machine keeps its transactions well below.
 	entryBytesMax = 32 << 20
 	// pendingBytesMax bounds the entries that were run and are not committed.

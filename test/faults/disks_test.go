@@ -1,0 +1,255 @@
+package faults
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
+)
+
+// Three instances, each with a disk of its own that becomes slow, fails, or loses its power. They are not started again by
+// their supervisors, so that the test sees how they end.
+func TestDisks(t *testing.T) {
+	c := prepare(t, 3, "--no-restart")
+	for _, dir := range c.dirs {
+		diskImage(t, filepath.Dir(dir))
+	}
+	c.startAll()
+	torment(t, c, *rounds, faultsOfDisks)
+}
+
+// codePoisoned is how an instance ends whose log could not be written.
+const codePoisoned = 3
+
+var faultsOfDisks = []fault{
+	{"the leader loses power", func(s *scene) {
+		s.withLeader(func(leader int, _ []int) { s.cutPower(leader) })
+	}},
+	{"the leader's disk fails", func(s *scene) {
+		s.withLeader(func(leader int, _ []int) { s.breakDisk(leader) })
+	}},
+	{"a follower's disk fails", func(s *scene) {
+		s.withLeader(func(_ int, others []int) { s.breakDisk(others[s.chance.IntN(2)]) })
+	}},
+	{"the leader's syncs fail", func(s *scene) {
+		s.withLeader(func(leader int, _ []int) { s.failSyncs(leader) })
+	}},
+	{"a follower's syncs fail", func(s *scene) {
+		s.withLeader(func(_ int, others []int) { s.failSyncs(others[s.chance.IntN(2)]) })
+	}},
+	{"a disk is slow, a follower's and then the leader's", func(s *scene) {
+		s.withLeader(func(_ int, others []int) { s.slowDisk(others[s.chance.IntN(2)]) })
+	}},
+}
+
+// breakDisk makes every call to a disk fail from one moment on. Its instance ends as poisoned, and the others go on; with
+// the disk back, it comes back.
+func (s *scene) breakDisk(victim int) {
+	s.Helper()
+	disk := filepath.Dir(s.c.dirs[victim])
+	s.shutdown(disk, newCanary(disk))
+	s.endsPoisoned(victim)
+	s.remount(disk)
+	s.l.young.Store(anyAddress)
+	s.c.start(victim)
+}
+
+// endsPoisoned requires that an instance ends because of its disk, and that the others do not mind.
+func (s *scene) endsPoisoned(victim int) {
+	s.Helper()
+	if code := s.c.instances[victim].ended(); code != codePoisoned {
+		s.Errorf("instance %d ended with %d, want %d", victim+1, code, codePoisoned)
+	}
+	s.majorityGoesOn(but(len(s.c.instances), victim))
+}
+
+// failSyncs makes every sync of a running instance's log fail from one moment on.
+func (s *scene) failSyncs(victim int) {
+	s.Helper()
+	p := s.c.instances[victim]
+	for _, child := range p.children() {
+		var said output
+		cmd := exec.Command("strace", "-f", "-p", strconv.Itoa(child), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO", "-o", os.DevNull)
+		cmd.Stderr = &said
+		if err := cmd.Start(); err != nil {
+			s.Fatal(err)
+		}
+		defer func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}()
+		waitFor(s, "strace", waitStop, func() bool { return strings.Contains(said.String(), "attached") })
+	}
+	s.endsPoisoned(victim)
+	s.l.young.Store(anyAddress)
+	s.c.start(victim)
+}
+
+// output is what a program says, to be read while it runs.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// slowSync is how long a sync takes on a slow disk.
+const slowSync = 150 * time.Millisecond
+
+// slowDisk starts an instance anew on a disk whose every sync takes long. It follows, and leads, all the same.
+func (s *scene) slowDisk(victim int) {
+	s.Helper()
+	trace := fmt.Sprintf("%s-syncs-%d", s.c.dirs[victim], s.l.round)
+	s.l.young.Store(anyAddress)
+	s.c.stop(s, victim)
+	p := s.c.startUnder(victim, "strace", "-D", "-f", "--seccomp-bpf", "-o", trace, "-e", "trace=fsync,fdatasync",
+		"-e", fmt.Sprintf("inject=fsync,fdatasync:delay_exit=%d", slowSync.Microseconds()))
+	s.c.healthy(s, waitHealed)
+	s.majorityGoesOn(s.all())
+	delayed := func() int {
+		text, _ := os.ReadFile(trace)
+		return bytes.Count(text, []byte("(DELAYED)"))
+	}
+	before := delayed()
+	waitFor(s, "syncs that take long", waitHealed, func() bool { return delayed() > before+3 })
+	s.promote(victim)
+	s.majorityGoesOn(s.all())
+	s.c.stop(s, victim)
+	if p.running() {
+		s.Errorf("instance %d is still there", victim+1)
+	}
+	s.c.start(victim)
+}
+
+// promote makes an instance lead its replicaset, as an operator does.
+func (s *scene) promote(i int) {
+	s.Helper()
+	doc, ok := s.c.instances[i].status()
+	if !ok {
+		s.Fatalf("no status of instance %d", i+1)
+	}
+	var asked time.Time
+	waitFor(s, doc.Name+" to lead", waitHealed, func() bool {
+		role, _, _, _ := s.c.instances[i].group("data")
+		if role != "leader" && time.Since(asked) > 3*time.Second {
+			asked = time.Now() // a failover may have changed the target meanwhile, so it is asked again
+			_, _ = command(binary, "promote", doc.Name, "--peer", filepath.Join(s.c.dirs[i], "admin.sock"), "--timeout", "5s")
+		}
+		return role == "leader"
+	})
+}
+
+// fillDisk fills the disk of an instance, writes until it finds no more room, and makes room again. The others go on, whoever
+// led before.
+func (s *scene) fillDisk(victim *proc) {
+	s.Helper()
+	ballast := filepath.Join(filepath.Dir(victim.dir), "ballast")
+	fill(s, ballast)
+	found := false
+	for n := 0; n < 1000 && !found; n++ {
+		s.writeMuch(n)
+		found = victim.issue("disk_full")
+	}
+	if !found {
+		s.Fatalf("instance %d says nothing about its full disk", victim.i+1)
+	}
+	s.l.flows(s, "with a full disk", 50)
+	if err := os.Remove(ballast); err != nil {
+		s.Fatal(err)
+	}
+	waitFor(s, "room on the disk", waitHealed, func() bool { return !victim.issue("disk_full") })
+	conn := s.c.connect(victim)
+	defer conn.Close()
+	ctx, cancel := timeout(waitHealed)
+	defer cancel()
+	if _, err := conn.Call(ctx, "box.snapshot", nil); err != nil { // which lets it give up what it has logged
+		s.Errorf("a snapshot on a disk that has room again: %v", err)
+	}
+}
+
+// fill writes a file until there is no room for a byte.
+func fill(t testing.TB, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; size /= 2 {
+		block := make([]byte, size)
+		for err = nil; err == nil; {
+			_, err = f.Write(block)
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// writeMuch writes a large row at whatever instance takes it; nobody looks at it again.
+func (s *scene) writeMuch(n int) {
+	s.Helper()
+	conn := s.c.connect(s.c.instances[n%len(s.c.instances)])
+	defer conn.Close()
+	ctx, cancel := timeout(opTimeout)
+	defer cancel()
+	// An error is what is looked for here.
+	_, _ = conn.Replace(ctx, spaceBulk, pack(1, strings.Repeat("x", 256<<10)))
+}
+
+// fillAll fills all disks: nothing is written any more, and nothing of what was is lost. With room again, all goes on by
+// itself.
+func (s *scene) fillAll() {
+	s.Helper()
+	var ballast []string
+	for _, dir := range s.c.dirs {
+		ballast = append(ballast, filepath.Join(filepath.Dir(dir), "ballast"))
+		fill(s, ballast[len(ballast)-1])
+	}
+	n := 0
+	waitFor(s, "all to say that their disks are full", waitHealed, func() bool {
+		n++
+		s.writeMuch(n)
+		for _, p := range s.c.instances {
+			if !p.issue("disk_full") {
+				return false
+			}
+		}
+		return true
+	})
+	refused := func() int {
+		s.l.mu.Lock()
+		defer s.l.mu.Unlock()
+		return s.l.errors[int(errcode.DiskFull)]
+	}
+	before := refused()
+	waitFor(s, "writes that are refused", waitHealed, func() bool { return refused() > before+20 })
+	for _, path := range ballast {
+		if err := os.Remove(path); err != nil {
+			s.Fatal(err)
+		}
+	}
+	for _, p := range s.c.instances {
+		waitFor(s, "room on the disk", waitHealed, func() bool { return !p.issue("disk_full") })
+	}
+}
