@@ -9,6 +9,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box/memory"
 	"github.com/lycosadb/lycosa/internal/invariant"
 	"github.com/lycosadb/lycosa/internal/msgpack"
+	"github.com/lycosadb/lycosa/internal/tuple"
 )
 
 // An entry holds the after-images of the rows that one version changed: a format byte, then per row a kind byte, the space
@@ -120,8 +121,11 @@ func (e *Engine) Apply(version uint64, entry []byte, local ...LocalRow) error {
 
 // applyRows applies both kinds of rows in the order in which they were made.
 func (e *Engine) applyRows(entry []byte, local []LocalRow) error {
+	if len(local) == 0 {
+		return e.applyAhead(entry)
+	}
 	return eachRow(entry, local, func(r Row, isLocal bool) error {
-		if err := e.applyRow(r); err != nil {
+		if err := e.applyRow(r, nil); err != nil {
 			return err
 		}
 		if isLocal {
@@ -129,6 +133,39 @@ func (e *Engine) applyRows(entry []byte, local []LocalRow) error {
 		}
 		return nil
 	})
+}
+
+// applyAhead applies the rows of an entry. Of AheadMax at a time what they will look at is fetched together.
+func (e *Engine) applyAhead(entry []byte) error {
+	n := 0
+	flush := func() error {
+		rows := e.ahead.rows[:n]
+		n = 0
+		if len(rows) > 1 { // one alone would only be looked for twice
+			for i := range rows {
+				e.expectRow(&rows[i])
+			}
+			e.Fetch()
+		}
+		for i := range rows {
+			if err := e.applyRow(rows[i].Row, rows[i].fits); err != nil {
+				return err
+			}
+		}
+		clear(rows) // nothing holds on to the entry
+		return nil
+	}
+	err := DecodeEntry(entry, func(r Row) error {
+		e.ahead.rows[n] = aheadRow{Row: r}
+		if n++; n < AheadMax {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
 }
 
 // eachRow yields the rows of an entry and the local rows beside it in the order in which they were made.
@@ -162,7 +199,8 @@ func eachRow(entry []byte, local []LocalRow, yield func(r Row, isLocal bool) err
 	return nil
 }
 
-func (e *Engine) applyRow(r Row) error {
+// applyRow applies one row. fits is the format that its tuple is known to fit; the space may have another one by now.
+func (e *Engine) applyRow(r Row, fits *tuple.Format) error {
 	sp := e.schema.Space(r.SpaceID)
 	if sp == nil || sp.primary() == nil || sp.IsVirtual() {
 		return fmt.Errorf("space %d is not there", r.SpaceID)
@@ -186,8 +224,10 @@ func (e *Engine) applyRow(r Row) error {
 		}
 		return e.applyChange(sp, old, nil)
 	}
-	if err := sp.Format.Validate(r.Data); err != nil {
-		return fmt.Errorf("space %d: %w", r.SpaceID, err)
+	if fits == nil || fits != sp.Format {
+		if err := sp.Format.Validate(r.Data); err != nil {
+			return fmt.Errorf("space %d: %w", r.SpaceID, err)
+		}
 	}
 	return e.applyChange(sp, e.find(pk, r.Data), r.Data)
 }

@@ -50,7 +50,7 @@ func (l *Loader) Replay(index uint64, rows []LogRow) error {
 		switch {
 		case sp == nil || sp.ID < firstUserSpace || sp.primary() == nil || sp.IsVirtual():
 			l.settleValues()
-			err = e.applyRow(r.Row)
+			err = e.applyRow(r.Row, nil)
 			sp = nil // the row may have changed what is known of any space
 			l.schema.Store(e.schema)
 		case r.Deleted:

@@ -40,11 +40,12 @@ func redirected(err error) bool {
 }
 
 // trio is a cluster of three with a space to write to.
-func (b *benchmark) trio() (*cluster, error) {
+func (b *benchmark) trio(program string) (*cluster, error) {
 	c, err := b.newCluster(3, 3)
 	if err != nil {
 		return nil, err
 	}
+	c.program = program
 	if _, err := c.assemble(); err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ type parts struct {
 
 // failover kills leaders with both processes.
 func (b *benchmark) failover() error {
-	c, err := b.trio()
+	c, err := b.trio(b.lycosa)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const writersMax = 4
 
 // handover measures planned switches: promote, and SIGTERM of the leader.
 func (b *benchmark) handover() error {
-	c, err := b.trio()
+	c, err := b.trio(b.lycosa)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ func (b *benchmark) passwordFile() string { return filepath.Join(b.work, "passwo
 type cluster struct {
 	b         *benchmark
 	dir       string
+	program   string
 	factor    int
 	instances []*instance
 }
@@ -46,7 +47,7 @@ func (b *benchmark) newCluster(n, factor int) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{b: b, dir: dir, factor: factor}
+	c := &cluster{b: b, dir: dir, program: b.lycosa, factor: factor}
 	for i := range n {
 		in := &instance{c: c, n: i + 1}
 		if in.address, err = b.ports.Free(); err != nil {
@@ -130,7 +131,7 @@ func (in *instance) run() (err error) {
 		peers = append(peers, other.address)
 	}
 	in.process, err = in.c.b.start(fmt.Sprintf("instance %d", in.n), in.path(".log"),
-		[]string{"NOTIFY_SOCKET=" + in.path(".notify"), "LYCOSA_ADMIN_PASSWORD=" + adminPassword}, in.c.b.lycosa,
+		[]string{"NOTIFY_SOCKET=" + in.path(".notify"), "LYCOSA_ADMIN_PASSWORD=" + adminPassword}, in.c.program,
 		"run", "--data-dir", in.path(""), "--listen", in.address, "--http-listen", in.http, "--peer", strings.Join(peers, ","),
 		"--cookie-file", filepath.Join(in.c.dir, "cookie"), "--replication-factor", fmt.Sprint(in.c.factor), "--memory", "1GiB", "--log-format", "json")
 	return err

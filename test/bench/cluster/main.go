@@ -25,12 +25,14 @@ import (
 // settings are the flags.
 type settings struct {
 	lycosa, etcd, debianEtcd string
-	sections                 []string
-	full                     bool
-	repeats, rounds          int
-	duration, idle           time.Duration
-	dir, out                 string
-	limit                    time.Duration
+	// before is another build of our program, profiles where perf's files go; empty: none.
+	before, profiles string
+	sections         []string
+	full             bool
+	repeats, rounds  int
+	duration, idle   time.Duration
+	dir, out         string
+	limit            time.Duration
 }
 
 // section is a part that can be run alone.
@@ -119,8 +121,10 @@ func parse(args []string, stderr io.Writer) (*settings, error) {
 	f := flag.NewFlagSet("bench-cluster", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&s.lycosa, "lycosa", "bin/lycosa", "our `program`; it is the load generator too")
-	f.StringVar(&s.etcd, "etcd", "bin/bench-etcd", "`program` of test/bench/cluster/etcd: etcd from its module, and its load generator")
+	f.StringVar(&s.etcd, "etcd", "bin/bench-etcd", "`program` of test/bench/cluster/etcd: etcd from its module, and its load generator; left out if empty, Debian's too")
 	f.StringVar(&s.debianEtcd, "debian-etcd", "bin/tools/etcd", "Debian's etcd; left out if empty")
+	f.StringVar(&s.before, "before", "", "another build of our `program`, whose three instances are driven in turn with those of -lycosa")
+	f.StringVar(&s.profiles, "profiles", "", "existing `directory` for a profile of each of our three instances under each load, taken by perf after it was measured")
 	parts := f.String("sections", strings.Join(names, ","), "`parts` to run")
 	f.BoolVar(&s.full, "full", false, "as for the table in docs/benchmarks.md: -repeats 5 -rounds 30 -duration 5s -idle 10s")
 	f.IntVar(&s.repeats, "repeats", 1, "runs of assembly and of each load; the median counts")
@@ -153,7 +157,7 @@ func (s *settings) check(arguments int) (err error) {
 		s.idle <= 0 || s.idle > time.Hour || s.limit <= 0 {
 		return errors.New("-repeats are 1 to 100, -rounds 1 to 1,000, -duration and -idle at most an hour; there are no arguments")
 	}
-	for _, program := range []*string{&s.lycosa, &s.etcd, &s.debianEtcd} {
+	for _, program := range []*string{&s.lycosa, &s.etcd, &s.debianEtcd, &s.before, &s.profiles} {
 		if *program == "" {
 			continue
 		}

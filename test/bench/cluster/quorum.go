@@ -13,13 +13,17 @@ import (
 
 // contender is a server, or a few, that take writes.
 type contender struct {
-	name      string
+	name string
+	// processes are its own, of ours the leader's first.
 	processes []*process
 	load      func(shape string, d time.Duration) (measured, error)
+	// entries, if not nil, is how many entries the log has.
+	entries func() (uint64, error)
 }
 
-// measured is one run of a load.
-type measured struct{ rate, p50, p99, cpu float64 }
+// measured is one run of a load. cpu is in µs per put, of all processes; first is that of the first. batch is how many puts share
+// an entry of the log, 0 if that is not known.
+type measured struct{ rate, p50, p99, cpu, first, batch float64 }
 
 // shapes are connections × requests in flight on each: 256 at once in both.
 var shapes = []string{"1x256", "16x16"}
@@ -27,7 +31,7 @@ var shapes = []string{"1x256", "16x16"}
 // quorum compares writes that are synced by a majority.
 func (b *benchmark) quorum() error {
 	var all []*contender
-	for _, make := range []func() (*contender, error){b.ourThree, b.ourOne, b.etcdModule, b.etcdDebian} {
+	for _, make := range []func() (*contender, error){b.ourThree, b.ourBefore, b.ourOne, b.etcdModule, b.etcdDebian} {
 		c, err := make()
 		if err != nil {
 			return err
@@ -36,7 +40,7 @@ func (b *benchmark) quorum() error {
 			all = append(all, c)
 		}
 	}
-	t := report.NewTable(2, "server", "connections × in flight", "puts/s", "p50 ms", "p99 ms", "CPU µs per put, all its processes", "our three: puts/s by this")
+	t := report.NewTable(2, "server", "connections × in flight", "puts/s", "p50 ms", "p99 ms", "CPU µs per put, all its processes", "of which leader", "our three: puts/s by this")
 	for _, shape := range shapes {
 		runs := make([][]measured, len(all))
 		for range b.repeats {
@@ -46,14 +50,22 @@ func (b *benchmark) quorum() error {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
 				runs[i] = append(runs[i], m)
-				b.logf("%s, %s: %s puts/s, p50 %.2f ms, p99 %.2f ms, %.2f µs", c.name, shape, report.Grouped(m.rate), m.p50, m.p99, m.cpu)
+				b.logf("%s, %s: %s puts/s, p50 %.2f ms, p99 %.2f ms, %.2f µs, of which %.2f of the first process, %.0f in an entry", c.name, shape,
+					report.Grouped(m.rate), m.p50, m.p99, m.cpu, m.first, m.batch)
 			}
+		}
+		if err := b.profile(all[0], shape); err != nil {
+			return err
 		}
 		ours := middle(runs[0])
 		for i, c := range all {
 			m := middle(runs[i])
+			leader := "–"
+			if strings.HasPrefix(c.name, "lycosa") {
+				leader = report.Fixed(m.first, 2)
+			}
 			t.Row(c.name, strings.Replace(shape, "x", " × ", 1), report.Grouped(m.rate), report.Fixed(m.p50, 2), report.Fixed(m.p99, 2), report.Fixed(m.cpu, 2),
-				report.Times(report.Ratio(ours.rate, m.rate)))
+				leader, report.Times(report.Ratio(ours.rate, m.rate)))
 		}
 	}
 	fmt.Fprintf(&b.text, "\n### Quorum writes\n\nValues of %d bytes under %s keys, 256 in flight, synced before they are acknowledged, all servers on this machine at the same time and "+
@@ -72,7 +84,8 @@ func middle(runs []measured) (m measured) {
 		return report.Median(values)
 	}
 	return measured{of(func(m measured) float64 { return m.rate }), of(func(m measured) float64 { return m.p50 }),
-		of(func(m measured) float64 { return m.p99 }), of(func(m measured) float64 { return m.cpu })}
+		of(func(m measured) float64 { return m.p99 }), of(func(m measured) float64 { return m.cpu }), of(func(m measured) float64 { return m.first }),
+		of(func(m measured) float64 { return m.batch })}
 }
 
 // measure runs a load for a moment, then for its time.
@@ -84,25 +97,96 @@ func (b *benchmark) measure(c *contender, shape string) (m measured, err error) 
 	if err := b.rest(warmup); err != nil {
 		return m, err
 	}
-	before, err := cpuOf(c.processes)
+	first, err := cpuOf(c.processes[:1])
+	if err != nil {
+		return m, err
+	}
+	others, err := cpuOf(c.processes[1:])
+	if err != nil {
+		return m, err
+	}
+	entries, err := c.logged()
 	if err != nil {
 		return m, err
 	}
 	if m, err = c.load(shape, b.duration); err != nil {
 		return m, err
 	}
-	after, err := cpuOf(c.processes)
-	m.cpu = report.Ratio(float64(after-before)/float64(time.Microsecond), m.rate*b.duration.Seconds())
-	return m, err
+	firstAfter, err1 := cpuOf(c.processes[:1])
+	othersAfter, err2 := cpuOf(c.processes[1:])
+	per := func(used time.Duration) float64 {
+		return report.Ratio(float64(used)/float64(time.Microsecond), m.rate*b.duration.Seconds())
+	}
+	m.first = per(firstAfter - first)
+	m.cpu = m.first + per(othersAfter-others)
+	entriesAfter, err3 := c.logged()
+	m.batch = report.Ratio(m.rate*b.duration.Seconds(), float64(entriesAfter-entries))
+	return m, errors.Join(err1, err2, err3)
 }
 
-// ourThree and ourOne are our own.
-func (b *benchmark) ourThree() (*contender, error) {
-	c, err := b.trio()
+// logged is how many entries the contender's log has, 0 if that is not known.
+func (c *contender) logged() (uint64, error) {
+	if c.entries == nil {
+		return 0, nil
+	}
+	return c.entries()
+}
+
+// profile has perf watch each process of a contender's under a load, if profiles are asked for: SHAPE-N.perf, for perf report.
+// What is measured meanwhile is not counted: perf takes its time too.
+func (b *benchmark) profile(c *contender, shape string) error {
+	if b.profiles == "" {
+		return nil
+	}
+	var watching []*process
+	for i, p := range c.processes {
+		file := filepath.Join(b.profiles, fmt.Sprintf("%s-%d", shape, i+1))
+		pids := []string{fmt.Sprint(p.pid())}
+		for _, child := range childrenOf(p.pid()) {
+			pids = append(pids, fmt.Sprint(child))
+		}
+		w, err := b.start("perf", file+".log", nil, "perf", "record", "-q", "-g", "-F", "4000", "-o", file+".perf", "-p", strings.Join(pids, ","),
+			"sleep", fmt.Sprint(b.duration.Seconds()))
+		if err != nil {
+			return err
+		}
+		watching = append(watching, w)
+	}
+	m, err := c.load(shape, b.duration+time.Second)
+	if err != nil {
+		return err
+	}
+	b.logf("%s, %s, watched by perf: %s puts/s", c.name, shape, report.Grouped(m.rate))
+	for _, w := range watching {
+		select {
+		case <-w.done:
+		case <-b.ctx.Done():
+			return b.ctx.Err()
+		}
+		if !w.cmd.ProcessState.Success() {
+			return fmt.Errorf("perf: %s\n%s", w.cmd.ProcessState, w.tail())
+		}
+	}
+	return nil
+}
+
+// ourThree, ourBefore and ourOne are our own.
+func (b *benchmark) ourThree() (*contender, error) { return b.threeOf("lycosa, 3 instances", b.lycosa) }
+
+// ourBefore are three of another build, nil without one.
+func (b *benchmark) ourBefore() (*contender, error) {
+	if b.before == "" {
+		return nil, nil
+	}
+	return b.threeOf("lycosa before, 3 instances", b.before)
+}
+
+func (b *benchmark) threeOf(name, program string) (*contender, error) {
+	c, err := b.trio(program)
 	if err != nil {
 		return nil, err
 	}
-	return b.ours("lycosa, 3 instances", c)
+	return b.ours(name, c)
 }
 
 func (b *benchmark) ourOne() (*contender, error) {
@@ -124,7 +208,22 @@ func (b *benchmark) ours(name string, c *cluster) (*contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &contender{name: name, processes: c.processes(), load: func(shape string, d time.Duration) (measured, error) {
+	processes := []*process{leader.process}
+	for _, in := range c.instances {
+		if in != leader {
+			processes = append(processes, in.process)
+		}
+	}
+	entries := func() (uint64, error) {
+		d, ok := leader.look()
+		for _, g := range d.Groups {
+			if ok && g.Name == "data" {
+				return g.Applied, nil
+			}
+		}
+		return 0, fmt.Errorf("%s does not tell how far its log is", leader.name)
+	}
+	return &contender{name: name, processes: processes, entries: entries, load: func(shape string, d time.Duration) (measured, error) {
 		r, err := b.lycosaLoad(leader.address, "replace", shape, d)
 		if err != nil {
 			return measured{}, err
@@ -135,6 +234,9 @@ func (b *benchmark) ours(name string, c *cluster) (*contender, error) {
 
 // etcdModule is etcd as its module builds it, etcdDebian Debian's.
 func (b *benchmark) etcdModule() (*contender, error) {
+	if b.etcd == "" {
+		return nil, nil
+	}
 	version, err := report.FirstLine(b.ctx, b.etcd, "server", "--version")
 	if err != nil {
 		return nil, err
@@ -143,7 +245,8 @@ func (b *benchmark) etcdModule() (*contender, error) {
 }
 
 func (b *benchmark) etcdDebian() (*contender, error) {
-	if b.debianEtcd == "" {
+	if b.debianEtcd == "" || b.etcd == "" { // the load generator is in the module
+
 		return nil, nil
 	}
 	version, err := report.FirstLine(b.ctx, b.debianEtcd, "--version")
