@@ -38,9 +38,10 @@ lint: ## formatting, vet, staticcheck
 unit: ## unit tests with the race detector, and the rules of the house
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test)
 
-sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups and of whole clusters, $(DISCOVERYSEEDS) of discovery, $(GOVERNORSEEDS) of the governor
+sim: ## simulations under faults: $(SIMSEEDS) seeds of raft groups and of whole clusters, each crash in a join, $(DISCOVERYSEEDS) of discovery, $(GOVERNORSEEDS) of the governor
 	./tools/simulate ./internal/sim TestSeeds $(SIMSEEDS)
 	./tools/simulate ./internal/sim TestCluster $(SIMSEEDS)
+	$(GO) test -count=1 ./internal/sim -run TestJoinCrashes -sim.seeds 1
 	./tools/simulate ./internal/discovery TestOneLeader $(DISCOVERYSEEDS)
 	./tools/simulate ./internal/governor TestModel $(GOVERNORSEEDS)
 

@@ -197,6 +197,9 @@ func (i *instance) serveJoin(req joinRequest, reply func(any, error)) {
 		reply(joinAnswer{leader: i.leaderAddress()}, nil)
 		return
 	}
+	if !i.c.point(i, "is asked") {
+		return
+	}
 	rs := i.c.newUUID()
 	i.planJoin(req, rs, 3, reply)
 }
@@ -235,6 +238,9 @@ func (i *instance) answerJoin(req joinRequest, reply func(any, error)) {
 		return
 	}
 	answer.Leader, answer.Snapshot = i.address, encodeCatalog(i.c, i.cat.view, pos)
+	if !i.c.point(i, "has an answer") {
+		return
+	}
 	reply(joinAnswer{place: answer, chain: i.catalog.at.chain}, nil)
 }
 

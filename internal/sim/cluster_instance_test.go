@@ -124,8 +124,14 @@ func (i *instance) durable(what string, write func()) (alive bool) {
 		i.crash("before "+what, true)
 		return false
 	}
+	if !c.point(i, "before "+what) {
+		return false
+	}
 	write()
 	c.notef("%d: %s", i.no, what)
+	if !c.point(i, "after "+what) {
+		return false
+	}
 	if crash {
 		c.stats.stepCrashes++
 		i.crash("after "+what, true)
@@ -423,6 +429,9 @@ func (i *instance) join() {
 
 func (i *instance) joined(a joinAnswer) {
 	c := i.c
+	if !c.point(i, "gets a place") {
+		return
+	}
 	snap, err := catalog.DecodeSnapshot(bytes.NewReader(a.place.Snapshot))
 	if err != nil {
 		c.failf("instance %d: the catalog that came with its place: %v", i.no, err)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -217,10 +218,22 @@ func (r *replica) writeOut() {
 	r.writes, r.diskBusy = nil, false
 	for _, w := range done {
 		r.log.write(w)
+		if !r.i.c.point(r.i, "writes "+r.kind(w)) {
+			return
+		}
 		r.install(w)
 		r.g.Persisted(w)
 	}
 	r.drain()
+}
+
+// kind says what a write is about.
+func (r *replica) kind(w *raftgroup.Write) string {
+	group := "the catalog"
+	if r.group == groupData {
+		group = "the data"
+	}
+	return fmt.Sprintf("%d entries of %s, hard state: %t", len(w.Entries), group, w.HardState != nil)
 }
 
 // tear leaves some of what was being written when the power went.

@@ -76,8 +76,9 @@ type cluster struct {
 	stats     clusterStats
 	// lost is the instance whose files are lost, until it is back.
 	lost *instance
-	// traffic is nil unless messages are counted.
+	// traffic is nil unless messages are counted, points unless the steps of a join are.
 	traffic *traffic
+	points  *crashPoints
 }
 
 // clusterStats tell how far a run has reached.

@@ -8,4 +8,7 @@
 // TestCluster (the files cluster_*) runs whole clusters: discovery, join, catalog, governor and the groups of the
 // replicasets, with crashes at every durable step of an instance, and operators that stop, move, expel and replace. There a
 // log is modelled by what of it is synced.
+//
+// TestJoinCrashes takes such a cluster through a join, again and again: at each step of it the joiner, the leader, or both end,
+// and come back before or after another one leads. The join ends as one instance each time.
 package sim
