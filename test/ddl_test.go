@@ -12,7 +12,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/iproto/client"
 )
 
-// definitions are the rows of _space and _index that belong to users' spaces, as one instance shows them; nil if it does not.
+// definitions are the rows of the dictionary that belong to users' spaces, as one instance shows them; nil if it does not.
 func definitions(p *proc) []byte {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -22,8 +22,12 @@ func definitions(p *proc) []byte {
 	}
 	defer conn.Close()
 	var all []byte
-	for _, space := range []uint32{spaceSpace, spaceIndex} {
-		rows, err := conn.Select(ctx, iproto.SelectArgs{Space: space, Iterator: iproto.IterGE, Key: pack(list{512}), Limit: 1000})
+	for _, space := range []uint32{spaceSpace, spaceIndex, spaceSequence, spaceSpaceSequence, spaceCKConstraint, spaceFKConstraint} {
+		q := iproto.SelectArgs{Space: space, Iterator: iproto.IterALL, Limit: 1000}
+		if space == spaceSpace || space == spaceIndex {
+			q.Iterator, q.Key = iproto.IterGE, pack(list{512})
+		}
+		rows, err := conn.Select(ctx, q)
 		if err != nil {
 			return nil
 		}
@@ -149,36 +153,134 @@ func TestSchemaOfReplicas(t *testing.T) {
 	c.alike(c.instances[1])
 }
 
-// A replicaset that can not follow, because of a constraint of its own, holds up what needs its agreement no longer than it
-// takes to say so, and follows as soon as it can.
-func TestSchemaThatAReplicasetCanNotFollow(t *testing.T) {
+// Truncations, sequences and constraints are the cluster's too: made at one instance, they are everywhere when the answer
+// comes, what the rows of another replicaset forbid is nowhere, and a new replicaset begins with them.
+func TestSequencesAndConstraintsOfSeveralReplicasets(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	c := newCluster(t, 2, 1)
 	c.online()
 	one, other := c.instances[0].admin(), c.instances[1].admin()
-	createSpace(t, one, 600, "parent")
-	createIndex(t, one, 600, 1, "referenced", "tree", true, list{list{1, "unsigned"}})
-	createSpaceWith(t, one, 601, "child", list{dict{"name": "id", "type": "unsigned"}}, 0)
-	createIndex(t, one, 601, 0, "pk", "tree", true, list{list{0, "unsigned"}})
+	kv := createSpaceOf(t, one, 600, "kv", "id", "value")
 	c.alike(c.instances[0])
-	do(t, "foreign key")(other.Insert(ctx, spaceFKConstraint,
-		pack(list{"fk", 601, 600, false, "simple", "no_action", "no_action", list{0}, list{0}})))
-	drop := func(id int) {
-		t.Helper()
-		do(t, "drop index")(one.Delete(ctx, iproto.ChangeArgs{Space: spaceIndex, Key: pack(list{600, id})}))
-	}
-	drop(1)
-	drop(0) // which the other one's foreign key holds
-	second := pack(list{601, 1, "second", "tree", dict{"unique": false}, list{list{0, "unsigned"}}})
-	if _, err := one.Insert(ctx, spaceIndex, second); !errcode.Is(err, errcode.SchemaAborted) {
-		t.Errorf("a change while a replicaset can not follow an earlier one: %v", err)
-	}
-	if now := definitions(c.instances[1]); bytes.Equal(now, definitions(c.instances[0])) || now == nil {
-		t.Error("the foreign key has not kept the replicaset back")
-	}
-	do(t, "drop the foreign key")(other.Delete(ctx, iproto.ChangeArgs{Space: spaceFKConstraint, Key: pack(list{"fk", 601})}))
+	far := table{t, other, 600}
+
+	do(t, "create sequence")(other.Insert(ctx, spaceSequence, pack(list{1, 1, "seq", 1, 1, int64(1<<63 - 1), 1, 0, false})))
+	do(t, "bind sequence")(one.Insert(ctx, spaceSpaceSequence, pack(list{600, 1, true, 0, ""})))
 	c.alike(c.instances[0])
-	do(t, "the change again")(one.Insert(ctx, spaceIndex, second))
+	for _, s := range []table{kv, far, kv} { // each replicaset counts for itself
+		do(t, "insert")(s.c.Insert(ctx, 600, pack(list{nil, 7})))
+	}
+	if kv.json() != `[[1,7],[2,7]]` || far.json() != `[[1,7]]` {
+		t.Errorf("rows %s and %s", kv.json(), far.json())
+	}
+
+	check := func(code string) []byte { return pack(list{600, "check", false, "SQL", code, true}) }
+	if _, err := one.Insert(ctx, spaceCKConstraint, check(`"value" < 5`)); codeOf(err) != int(errcode.CreateCKConstraint) {
+		t.Errorf("a constraint on rows that are here: %v", err)
+	}
+	for n := range 3 {
+		do(t, "truncate")(one.Replace(ctx, spaceTruncate, pack(list{600, 1})))
+		if kv.json() != `[]` || far.json() != `[]` {
+			t.Errorf("after truncation %d: rows %s and %s", n, kv.json(), far.json())
+		}
+		far.insert(list{1, n})
+	}
+	if _, err := one.Replace(ctx, spaceTruncate, pack(list{999, 1})); codeOf(err) != int(errcode.NoSuchSpace) {
+		t.Errorf("truncation of no space: %v", err)
+	}
+	if _, err := one.Insert(ctx, spaceCKConstraint, check(`"value" < 5`)); !errcode.Is(err, errcode.SchemaAborted) {
+		t.Errorf("a constraint on rows that are elsewhere: %v", err)
+	}
+	kv.insert(list{1, 7}) // it is not here
+	do(t, "truncate")(other.Replace(ctx, spaceTruncate, pack(list{600, 1})))
+	do(t, "constraint")(other.Insert(ctx, spaceCKConstraint, check(`"value" < 5`)))
+	for _, s := range []table{kv, far} {
+		if _, err := s.c.Insert(ctx, 600, pack(list{1, 7})); codeOf(err) != int(errcode.CKConstraintFailed) {
+			t.Errorf("a row against the constraint: %v", err)
+		}
+	}
+	createSpaceOf(t, other, 601, "child", "id", "kv")
+	key := pack(list{"fk", 601, 600, false, "simple", "no_action", "no_action", list{1}, list{0}})
+	do(t, "foreign key")(other.Insert(ctx, spaceFKConstraint, key))
+	c.alike(c.instances[1])
+	if _, err := one.Delete(ctx, iproto.ChangeArgs{Space: spaceIndex, Key: pack(list{600, 0})}); codeOf(err) != int(errcode.AlterSpace) {
+		t.Errorf("the primary key that is referred to is dropped: %v", err)
+	}
+
+	c.peers = append(c.peers, freeAddress(t))
+	c.instances = append(c.instances, c.start(2))
+	c.online()
 	c.alike(c.instances[0])
+	third := c.instances[2].admin()
+	if _, err := third.Insert(ctx, 600, pack(list{1, 7})); codeOf(err) != int(errcode.CKConstraintFailed) {
+		t.Errorf("a row against the constraint at the new replicaset: %v", err)
+	}
+	dropAll(t, third)
+	c.alike(c.instances[2])
+}
+
+// dropAll drops what TestSequencesAndConstraintsOfSeveralReplicasets has made for its first space, and the space.
+func dropAll(t testing.TB, c *client.Client) {
+	t.Helper()
+	for _, gone := range []struct {
+		space uint32
+		key   list
+	}{{spaceFKConstraint, list{"fk", 601}}, {spaceCKConstraint, list{600, "check"}}, {spaceSpaceSequence, list{600}}, {spaceSequence, list{1}},
+		{spaceIndex, list{600, 0}}, {spaceTruncate, list{600}}, {spaceSpace, list{600}}} {
+		if _, err := c.Delete(context.Background(), iproto.ChangeArgs{Space: gone.space, Key: pack(gone.key)}); err != nil {
+			t.Errorf("drop %v of space %d: %v", gone.key, gone.space, err)
+		}
+	}
+}
+
+// createSpaceOf makes a space of two unsigned fields with a primary key over the first.
+func createSpaceOf(t testing.TB, c *client.Client, id uint32, name, first, second string) table {
+	t.Helper()
+	createSpaceWith(t, c, id, name, list{dict{"name": first, "type": "unsigned"}, dict{"name": second, "type": "unsigned"}}, 0)
+	createIndex(t, c, id, 0, "pk", "tree", true, list{list{0, "unsigned"}})
+	return table{t, c, id}
+}
+
+// A replicaset that is away is not waited for. When it is back it is emptied once, and what is written then stays, restarts or not;
+// one that comes later is not emptied at all. What a lone replicaset had of sequences and constraints becomes the cluster's.
+func TestTruncationWhileAReplicasetIsAway(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := newCluster(t, 1, 1)
+	c.online()
+	one := c.instances[0].admin()
+	do(t, "set the parameter")(one.Replace(ctx, 431, pack(list{"auto_offline_timeout", "", 1.0})))
+	kv := createSpaceOf(t, one, 600, "kv", "id", "value")
+	do(t, "create sequence")(one.Insert(ctx, spaceSequence, pack(list{1, 1, "seq", 1, 1, int64(1<<63 - 1), 1, 0, false})))
+	do(t, "bind sequence")(one.Insert(ctx, spaceSpaceSequence, pack(list{600, 1, true, 0, ""})))
+	do(t, "constraint")(one.Insert(ctx, spaceCKConstraint, pack(list{600, "check", false, "SQL", `"value" < 100`, true})))
+	for range 5 {
+		do(t, "insert")(one.Insert(ctx, 600, pack(list{nil, 7})))
+	}
+	c.peers = append(c.peers, freeAddress(t), freeAddress(t))
+	c.instances = append(c.instances, c.start(1), c.start(2))
+	c.online()
+	c.alike(c.instances[0])
+	if n := len(kv.rows()); n != 5 {
+		t.Errorf("%d rows where they were, want 5", n)
+	}
+	far := table{t, c.instances[1].admin(), 600}
+	for n := range 3 {
+		do(t, "insert")(far.c.Insert(ctx, 600, pack(list{nil, n})))
+	}
+	c.instances[1].kill()
+	do(t, "truncate")(one.Replace(ctx, spaceTruncate, pack(list{600, 1})))
+	if got := kv.json(); got != `[]` {
+		t.Errorf("rows after the truncation: %s", got)
+	}
+	for n := range 3 {
+		c.instances[1] = c.start(1)
+		c.online()
+		c.alike(c.instances[0])
+		far = table{t, c.instances[1].admin(), 600}
+		waitFor(t, "the truncation at the replicaset that was away", waitStart, func() bool { return len(far.rows()) == n })
+		do(t, "insert")(far.c.Insert(ctx, 600, pack(list{nil, n})))
+		c.instances[1].kill()
+	}
 }

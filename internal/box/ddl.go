@@ -313,6 +313,9 @@ func (e *Engine) prepareTruncate(after []byte) (func(), error) {
 	if err := e.locked(sp); err != nil {
 		return nil, err
 	}
+	if e.tx != nil {
+		return nil, nil
+	}
 	return func() {
 		e.changes.add(change{version: e.version, space: sp.ID})
 		for _, ix := range sp.Indexes {

@@ -188,6 +188,9 @@ func (s *scripted) transaction(line string) string {
 	case "begin":
 		s.tx = s.e.BeginTx()
 		return "ok\n"
+	case "schema":
+		s.tx = s.e.BeginSchemaTx()
+		return "ok\n"
 	case "rollback":
 		s.tx.Close()
 		return "ok\n"

@@ -107,8 +107,11 @@ func parseSequence(row []byte) (*Sequence, error) {
 func (e *Engine) prepareDropSequence(before []byte) (func(), error) {
 	q := e.schema.Sequence(uint32(firstUint(before, 0)))
 	data := e.schema.Space(dictionary.SpaceSequenceData)
-	pk := data.primary()
-	row := pk.state.store.Get(pk.state.cur, msgpack.AppendUint(nil, uint64(q.ID)), 1)
+	pk, key := data.primary(), msgpack.AppendUint(nil, uint64(q.ID))
+	if e.tx != nil {
+		return e.dropSequenceInTx(q, data, key)
+	}
+	row := pk.state.store.Get(pk.state.cur, key, 1)
 	text := ""
 	switch {
 	case row != 0 && !e.force:
@@ -128,6 +131,20 @@ func (e *Engine) prepareDropSequence(before []byte) (func(), error) {
 	}, nil
 }
 
+// dropSequenceInTx is prepareDropSequence for a transaction's own schema.
+func (e *Engine) dropSequenceInTx(q *Sequence, data *Space, key []byte) (func(), error) {
+	row, err := e.tx.find(data, data.primary(), key, 1)
+	switch {
+	case err != nil:
+		return nil, err
+	case row != nil:
+		return nil, errcode.New(errcode.DropSequence, q.Name, "the sequence has data")
+	case len(e.schema.usersOf(q.ID)) > 0:
+		return nil, errcode.New(errcode.DropSequence, q.Name, "the sequence is in use")
+	}
+	return func() { e.schema = e.schema.withoutSequence(q.ID) }, nil
+}
+
 func (e *Engine) prepareSequenceData(before, after []byte) (func(), error) {
 	row := after
 	if row == nil {
@@ -144,6 +161,9 @@ func (e *Engine) prepareSequenceData(before, after []byte) (func(), error) {
 			return nil, errcode.New(errcode.FieldType, "2", "integer")
 		}
 		v = sequenceValue{last: last, started: true}
+	}
+	if e.tx != nil {
+		return nil, nil
 	}
 	return func() { e.setSequence(uint32(id), v) }, nil
 }

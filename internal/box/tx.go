@@ -32,6 +32,10 @@ type Tx struct {
 	ddl          []ddlStep
 	spaces       map[uint32]*txSpace
 	marks        map[uint32][]mark
+	// whole: it changes nothing but the dictionary, by changes that others may not make in a transaction too.
+	whole bool
+	// emptied are the spaces that it has truncated.
+	emptied map[uint32]bool
 	// sequences are the values of those that the transaction has moved.
 	sequences map[uint32]sequenceValue
 	// held is what the transaction keeps, in bytes.
@@ -81,6 +85,14 @@ func (e *Engine) BeginTx() *Tx {
 	schema := e.schemaAt(version)
 	return &Tx{e: e, slot: slot, version: version, base: schema, schema: schema,
 		spaces: map[uint32]*txSpace{}, marks: map[uint32][]mark{}}
+}
+
+// BeginSchemaTx begins a transaction that changes the dictionary and no rows of users' spaces. It may also truncate spaces,
+// drop sequences and remove their values, which is seen by what it does later. For any goroutine.
+func (e *Engine) BeginSchemaTx() *Tx {
+	t := e.BeginTx()
+	t.whole, t.emptied = true, map[uint32]bool{}
+	return t
 }
 
 // Close forgets the transaction. It may be called again.

@@ -21,7 +21,7 @@ func (t *Tx) define(sp *Space, before, after []byte) (func(), error) {
 	if !isDictionary(sp.ID) {
 		return nil, nil
 	}
-	if refusal := refusedInTx(sp.ID, after); refusal != "" {
+	if refusal := refusedInTx(sp.ID, after); refusal != "" && !t.whole {
 		return nil, errcode.New(errcode.MultistatementTransaction, refusal)
 	}
 	scratch := t.scratchEngine()
@@ -34,6 +34,9 @@ func (t *Tx) define(sp *Space, before, after []byte) (func(), error) {
 			effect()
 		}
 		t.ddl = append(t.ddl, ddlStep{sp.ID, before, after})
+		if sp.ID == dictionary.SpaceTruncate && after != nil {
+			t.emptied[uint32(firstUint(after, 0))] = true
+		}
 		t.schema = scratch.schema
 		t.adopt()
 	}, nil
@@ -93,6 +96,8 @@ func (e *Engine) hasRows(sp *Space) (bool, error) {
 		return false, nil
 	case e.tx == nil:
 		return pk.state.cur.Count > 0, nil
+	case e.tx.emptied[sp.ID]:
+		return false, nil
 	}
 	ts := e.tx.spaces[sp.ID]
 	some := ts != nil && ts.own[0].Len() > 0 || pk.state.rootAt(e.tx.version).Count > 0
@@ -124,6 +129,9 @@ func (e *Engine) checkDDL(t *Tx) error {
 	}
 	for _, b := range e.builds.list {
 		if t.schema.Space(b.before.ID) != b.before {
+			return e.locked(b.before)
+		}
+		if t.emptied[b.before.ID] {
 			return e.locked(b.before)
 		}
 	}

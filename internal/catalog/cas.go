@@ -161,7 +161,7 @@ func CheckTables(ops []Op) error {
 	for _, op := range ops {
 		for _, d := range op.DML {
 			switch d.Table {
-			case TableUser, TablePrivilege, TableTable, TableIndex:
+			case TableUser, TablePrivilege, TableTable, TableIndex, TableSchemaObject:
 				return errcode.New(errcode.CASTableNotAllowed, TableName(d.Table))
 			case TableDBConfig:
 				if err := checkParam(d); err != nil {

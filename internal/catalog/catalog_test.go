@@ -463,6 +463,7 @@ func TestDefsAreReadableAsTheyWereBefore(t *testing.T) {
 421 _pico_privilege grantor_id:unsigned grantee_id:unsigned privilege:string object_type:string object_id:integer schema_version:unsigned
 423 _pico_tier name:string replication_factor:unsigned can_vote:boolean current_vshard_config_version:unsigned target_vshard_config_version:unsigned vshard_bootstrapped:boolean bucket_count:unsigned is_default:boolean current_bucket_state_version:unsigned target_bucket_state_version:unsigned
 431 _pico_db_config key:string scope:string value:any
+435 _pico_schema_object space_id:unsigned key:string row:array operable:boolean schema_version:unsigned create_version:unsigned
 `
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

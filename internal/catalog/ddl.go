@@ -19,6 +19,8 @@ const (
 	CreateIndex   DDLKind = 5 // Indexes, exactly one
 	DropIndex     DDLKind = 6 // Indexes, exactly one, of which TableID and ID count
 	AlterIndex    DDLKind = 7 // Indexes, exactly one
+	SetObject     DDLKind = 8 // Objects, exactly one, of which Space and Row count: it is created, or its row becomes another
+	DropObject    DDLKind = 9 // Objects, exactly one, of which Space and what is its key count
 )
 
 // DDL is a change of the schema.
@@ -26,6 +28,8 @@ type DDL struct {
 	Kind    DDLKind
 	Table   SchemaTable // SchemaVersion, CreateVersion, TruncateVersion and Operable are not looked at
 	Indexes []SchemaIndex
+	// Objects may also come with a new table: those that it begins with.
+	Objects []SchemaObject
 }
 
 // AbortCause says who refused a change of the schema, and why.
@@ -38,36 +42,62 @@ type AbortCause struct {
 // MustValidate reports whether rows have to be looked at before the change can be committed: then the leader of every
 // replicaset that holds the table has to agree (see State.MustAgree). Otherwise who is away makes the change when he returns.
 func (d DDL) MustValidate() bool {
-	return d.Kind == AlterTable || d.Kind == CreateIndex || d.Kind == AlterIndex
+	switch d.Kind {
+	case AlterTable, CreateIndex, AlterIndex:
+		return true
+	case SetObject:
+		return len(d.Objects) == 1 && (d.Objects[0].Space == SpaceCKConstraint || d.Objects[0].Space == SpaceFKConstraint)
+	}
+	return false
 }
 
-// TableID returns the id of the table that changes, 0 for one that gets its id when it is created.
+// TableID returns the id of the table that changes, 0 for one that gets its id when it is created, and for sequences.
 func (d DDL) TableID() uint32 {
+	if d.Kind >= SetObject && len(d.Objects) > 0 {
+		return d.Objects[0].Table
+	}
 	if d.Kind >= CreateIndex && len(d.Indexes) > 0 {
 		return d.Indexes[0].TableID
 	}
 	return d.Table.ID
 }
 
-// appendDDL encodes a change as an array of kind, row of the table and rows of the indexes.
+// appendDDL encodes a change as an array of kind, row of the table, rows of the indexes and, if there are any, of the objects.
 func appendDDL(b []byte, d DDL) []byte {
-	b = msgpack.AppendUint(msgpack.AppendArrayHeader(b, 3), uint64(d.Kind))
+	b = msgpack.AppendUint(msgpack.AppendArrayHeader(b, 3+min(1, len(d.Objects))), uint64(d.Kind))
 	b = append(b, d.Table.Row()...)
 	b = msgpack.AppendArrayHeader(b, len(d.Indexes))
 	for _, i := range d.Indexes {
 		b = append(b, i.Row()...)
 	}
+	if len(d.Objects) > 0 {
+		b = msgpack.AppendArrayHeader(b, len(d.Objects))
+	}
+	for _, o := range d.Objects {
+		b = append(b, o.TableRow()...)
+	}
 	return b
 }
 
 func (r *reader) ddl() DDL {
-	r.arrayOf(3)
+	n := r.array()
+	if r.err == nil && n != 3 && n != 4 {
+		r.fail("array of 3 or 4")
+	}
 	d := DDL{Kind: DDLKind(min(r.uint(), 255)), Table: r.schemaTable()}
 	for range r.count(indexesMax) {
 		if r.err != nil {
 			return d
 		}
 		d.Indexes = append(d.Indexes, r.schemaIndex())
+	}
+	if n == 4 {
+		for range r.count(objectsMax) {
+			if r.err != nil {
+				return d
+			}
+			d.Objects = append(d.Objects, r.schemaObject())
+		}
 	}
 	return d
 }
@@ -149,6 +179,11 @@ func (t *tx) prepareRows(d DDL, v uint64) error {
 				return err
 			}
 		}
+		for _, o := range d.Objects {
+			if err := t.putObject(o, v, v, false); err != nil {
+				return err
+			}
+		}
 		next := max(t.s.NextTableID(), d.Table.ID+1)
 		return t.put(TableProperty, UintProperty(PropNextTableID, uint64(next)).Row())
 	case CreateIndex:
@@ -158,6 +193,8 @@ func (t *tx) prepareRows(d DDL, v uint64) error {
 	case DropIndex:
 		i, _ := t.s.SchemaIndex(d.Indexes[0].TableID, d.Indexes[0].ID)
 		return t.putIndex(i, i.SchemaVersion, false)
+	case SetObject, DropObject:
+		return t.prepareObject(d.Objects[0], v)
 	}
 	return t.setOperable(d.TableID(), false)
 }
@@ -185,6 +222,12 @@ func (t *tx) pending(v uint64) (PendingSchema, error) {
 // commit makes the schema what the pending change says.
 func (t *tx) commit(p PendingSchema) error {
 	d, v := p.DDL, p.Version
+	if d.Kind == SetObject || d.Kind == DropObject {
+		if err := t.commitObject(d, v); err != nil {
+			return err
+		}
+		return t.put(TableProperty, UintProperty(PropTablesSchemaVersion, v).Row())
+	}
 	table, _ := t.s.SchemaTable(d.TableID())
 	table.Operable = true
 	switch d.Kind {
@@ -205,12 +248,20 @@ func (t *tx) commit(p PendingSchema) error {
 			return err
 		}
 	case DropIndex:
+		if d.Indexes[0].ID == 0 { // the rows go with the primary key, wherever it is gone by then
+			table.TruncateVersion = v
+		}
 		if err := t.deleteIndex(d.Indexes[0]); err != nil {
 			return err
 		}
 	case CreateTable:
 		for _, i := range d.Indexes {
 			if err := t.putIndex(i, v, true); err != nil {
+				return err
+			}
+		}
+		for _, o := range d.Objects {
+			if err := t.putObject(o, v, v, true); err != nil {
 				return err
 			}
 		}
@@ -238,17 +289,32 @@ func (t *tx) dropTable(id uint32, v uint64) error {
 	if err := t.removeTable(id); err != nil {
 		return err
 	}
+	if err := t.removeRights("table", id); err != nil {
+		return err
+	}
+	return t.put(TableProperty, UintProperty(PropTablesSchemaVersion, v).Row())
+}
+
+// removeRights removes the rights on an object that is gone.
+func (t *tx) removeRights(objectType string, id uint32) error {
 	for _, p := range t.s.Privileges() {
-		if p.ObjectType == "table" && p.ObjectID == int64(id) {
+		if p.ObjectType == objectType && p.ObjectID == int64(id) {
 			if err := t.dml(DML{Kind: Delete, Table: TablePrivilege, Key: p.key()}); err != nil {
 				return err
 			}
 		}
 	}
-	return t.put(TableProperty, UintProperty(PropTablesSchemaVersion, v).Row())
+	return nil
 }
 
 func (t *tx) removeTable(id uint32) error {
+	for _, o := range t.s.SchemaObjects() {
+		if o.Table == id {
+			if err := t.deleteObject(o); err != nil {
+				return err
+			}
+		}
+	}
 	for _, i := range t.s.SchemaIndexes(id) {
 		if err := t.deleteIndex(i); err != nil {
 			return err
@@ -269,6 +335,8 @@ func (t *tx) undo(d DDL) error {
 	case DropIndex:
 		i, _ := t.s.SchemaIndex(d.Indexes[0].TableID, d.Indexes[0].ID)
 		return t.putIndex(i, i.SchemaVersion, true)
+	case SetObject, DropObject:
+		return t.undoObject(d.Objects[0])
 	}
 	return t.setOperable(d.TableID(), true)
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -13,12 +14,19 @@ import (
 func (s *State) checkDDL(d DDL) error {
 	indexes := map[DDLKind]int{CreateIndex: 1, DropIndex: 1, AlterIndex: 1}[d.Kind]
 	switch {
-	case d.Kind < CreateTable || d.Kind > AlterIndex:
+	case d.Kind < CreateTable || d.Kind > DropObject:
 		return errcode.Newf(errcode.CASInvalidOpKind, "Change %d of the schema is not known", d.Kind)
+	case d.Kind == CreateTable && len(d.Objects) > objectsMax, d.Kind > CreateTable && d.Kind < SetObject && len(d.Objects) > 0,
+		d.Kind >= SetObject && len(d.Objects) != 1:
+		return errcode.New(errcode.IllegalParams, fmt.Sprintf("%d sequences or constraints in a change of the schema", len(d.Objects)))
 	case d.Kind == CreateTable && len(d.Indexes) > indexesMax, d.Kind != CreateTable && len(d.Indexes) != indexes:
 		return errcode.New(errcode.IllegalParams, fmt.Sprintf("%d indexes in a change of the schema", len(d.Indexes)))
 	case d.Kind == CreateTable:
 		return s.checkCreateTable(d)
+	case d.Kind == SetObject:
+		return s.checkObject(d.Objects[0])
+	case d.Kind == DropObject:
+		return s.checkDropObject(d.Objects[0])
 	}
 	table, ok := s.SchemaTable(d.TableID())
 	if !ok {
@@ -63,6 +71,15 @@ func (s *State) checkCreateTable(d DDL) error {
 		}
 		seen[i.ID], names[i.Name] = true, true
 		if err := s.checkIndex(t, i); err != nil {
+			return err
+		}
+	}
+	for n, o := range d.Objects {
+		twice := slices.ContainsFunc(d.Objects[:n], func(p SchemaObject) bool { return p.Space == o.Space && p.Key() == o.Key() })
+		if o.Table != t.ID || t.IsGlobal() || twice {
+			return errcode.New(errcode.CreateSpace, shown(t.Name), "a constraint is of another table, or there twice")
+		}
+		if err := s.checkReferences(o); err != nil {
 			return err
 		}
 	}

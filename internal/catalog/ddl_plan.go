@@ -63,7 +63,7 @@ func PlanDDL(s *State, d DDL) (op Op, guard Predicate, version uint64, err error
 	if p, ok := s.PendingSchema(); ok {
 		return Op{}, Predicate{}, 0, errcode.New(errcode.SchemaPending, p.Version)
 	}
-	if low, high, mixed := s.releases(); mixed && d.Kind != DropTable && d.Kind != DropIndex {
+	if low, high, mixed := s.releases(); mixed && d.Kind != DropTable && d.Kind != DropIndex && d.Kind != DropObject {
 		return Op{}, Predicate{}, 0, errcode.New(errcode.SchemaMixedVersions, low.String(), high.String())
 	}
 	op = Op{Kind: DDLPrepare, DDL: d}

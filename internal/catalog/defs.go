@@ -19,6 +19,8 @@ const (
 	TablePrivilege   uint32 = 421
 	TableTier        uint32 = 423
 	TableDBConfig    uint32 = 431
+	// TableSchemaObject has no model in Picodata.
+	TableSchemaObject uint32 = 435
 )
 
 // IndexDef describes an index of a catalog table. The first index of a table is its primary key.
@@ -43,6 +45,7 @@ type TableDef struct {
 func Defs() []TableDef {
 	return []TableDef{
 		tableDef(), indexDef(), peerAddressDef(), instanceDef(), propertyDef(), replicasetDef(), userDef(), privilegeDef(), tierDef(), dbConfigDef(),
+		schemaObjectDef(),
 	}
 }
 
@@ -157,6 +160,15 @@ func dbConfigDef() TableDef {
 	f := []tuple.Field{req("key", tuple.String), req("scope", tuple.String), req("value", tuple.Any)}
 	return TableDef{ID: TableDBConfig, Name: "_pico_db_config", Fields: f, Indexes: []IndexDef{
 		index(0, "_pico_db_config_pk", true, f, 0, 1), index(1, "_pico_db_config_key", false, f, 0)}}
+}
+
+func schemaObjectDef() TableDef {
+	f := []tuple.Field{
+		req("space_id", tuple.Unsigned), req("key", tuple.String), req("row", tuple.Array), req("operable", tuple.Boolean),
+		req("schema_version", tuple.Unsigned), req("create_version", tuple.Unsigned),
+	}
+	return TableDef{ID: TableSchemaObject, Name: "_pico_schema_object", Fields: f, Indexes: []IndexDef{
+		index(0, "_pico_schema_object_key", true, f, 0, 1)}}
 }
 
 // schema is the compiled form of Defs, made once for a State and shared by all its clones; it never changes.

@@ -133,7 +133,9 @@ func (d *dictionary) freeNames(s *State, pending uint64) {
 // follow makes one table what the catalog says.
 func (d *dictionary) follow(t SchemaTable, indexes []SchemaIndex, pending uint64) {
 	was, known := d.tables[t.ID]
-	if known && t.TruncateVersion > d.local {
+	isKey := func(i SchemaIndex) bool { return i.ID == 0 }
+	if known && t.TruncateVersion > d.local && slices.ContainsFunc(d.indexes[t.ID], isKey) && slices.ContainsFunc(indexes, isKey) {
+		// Without its primary key, before or now, a table has no rows.
 		row := msgpack.AppendUint(msgpack.AppendArrayHeader(nil, 2), uint64(t.ID))
 		d.emit(SpaceTruncate, nil, msgpack.AppendUint(row, t.TruncateVersion))
 	}

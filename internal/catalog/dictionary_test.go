@@ -197,7 +197,7 @@ func TestExchangedNames(t *testing.T) {
 		mustRun(t, s, op)
 	}
 	change(DDL{Kind: CreateTable, Table: table(512, "a"), Indexes: []SchemaIndex{ix(0, "x"), ix(1, "y")}})
-	change(DDL{Kind: CreateTable, Table: table(513, "b")})
+	change(DDL{Kind: CreateTable, Table: table(513, "b"), Indexes: []SchemaIndex{{TableID: 513, Name: "pk", Type: "tree"}}})
 	r := newReplica()
 	follow := func() {
 		t.Helper()

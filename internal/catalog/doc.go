@@ -19,10 +19,10 @@
 //
 // # Changes of the schema
 //
-// _pico_table and _pico_index are the schema of all replicasets, and one change of it is under way at a time:
+// _pico_table, _pico_index and _pico_schema_object are the schema of all replicasets, and one change of it is under way at a time:
 //
 //	client       PlanDDL → entry DdlPrepare(v): what is to come is there, not operable; pending_schema_change is set
-//	data leaders see PendingSchema: if all must agree (State.MustAgree; of other changes nobody has to: the client's own instance
+//	data leaders ask Follow what to do. They see PendingSchema: if all must agree (State.MustAgree; of other changes nobody has to: the client's own instance
 //	             has looked at the definition), note v in their own log, then make the change there in advance, if it forbids
 //	             rows, so that all rows fit and go on fitting whoever leads after them; and report "prepared v" or a cause
 //	governor     all replicasets whose agreement is needed have reported: PlanDDLCommit(v); one refused, or has no leader:
@@ -32,6 +32,7 @@
 //	             an aborted change is taken back, and how a new replicaset begins. A leader whose catalog is older than what
 //	             its log notes waits.
 //	client       waits until SchemaOutcome(v) is done, then until his own replicaset has followed
+//	governor     all replicasets that have a leader have carried out the truncations: PlanSettle, which who has truncated waits for
 //
 // A lone replicaset's tables are its own (KeepsSchema); when another one joins, its leader tells them to the catalog.
 //

@@ -70,6 +70,9 @@ func (s *State) afterDDL(d DDL) (SchemaTable, []SchemaIndex) {
 
 // checkGlobal judges a change of a global table: whether there can be such a table, and whether its rows fit.
 func (s *State) checkGlobal(d DDL) error {
+	if d.Kind >= SetObject {
+		return nil
+	}
 	t, indexes := s.afterDDL(d)
 	if !t.IsGlobal() || d.Kind == DropTable || d.Kind == TruncateTable {
 		return nil

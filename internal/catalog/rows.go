@@ -285,6 +285,8 @@ func rowCheck(table uint32) func(row []byte) error {
 		return checkBy(ParseUser)
 	case TablePrivilege:
 		return checkBy(ParsePrivilege)
+	case TableSchemaObject:
+		return checkBy(ParseSchemaObject)
 	}
 	return func([]byte) error { return fmt.Errorf("%w: no table %d", errBadRow, table) }
 }

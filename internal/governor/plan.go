@@ -63,6 +63,8 @@ type SchemaAnswer struct {
 	Prepared bool
 	Code     uint32
 	Message  string
+	// Followed is the version of the schema that the replicaset has come to, as far as this instance knows, whatever Version is.
+	Followed uint64
 }
 
 // DataProgress is how far an instance has come in the raft group of its replicaset: what it has applied of what is committed.

@@ -173,6 +173,9 @@ func (w *world) command(args []string) string {
 // ddl begins a change of the schema: a table, or another index of it.
 func (w *world) ddl(what string) string {
 	d := catalog.DDL{Kind: catalog.CreateTable, Table: catalog.SchemaTable{ID: 512, Name: "t", Engine: "memtx", Owner: catalog.AdminID}}
+	if what == "truncate" {
+		d.Kind = catalog.TruncateTable
+	}
 	if what == "index" {
 		n := uint32(len(w.in.Catalog.SchemaIndexes(512)))
 		d = catalog.DDL{Kind: catalog.CreateIndex, Indexes: []catalog.SchemaIndex{{TableID: 512, ID: n, Name: fmt.Sprint("i", n), Type: "tree"}}}
@@ -364,6 +367,7 @@ func (w *world) result(err error) string {
 }
 
 // observe sets what is known of an instance: applied=N|now state=S rows=A/B sharding heard=SECOND schema=VERSION[:REFUSAL]
+// followed=VERSION
 func (w *world) observe(name string, facts []string) string {
 	o := w.in.Instances[name]
 	for _, fact := range facts {
@@ -385,6 +389,8 @@ func (w *world) observe(name string, facts []string) string {
 			version, message, refused := strings.Cut(v, ":")
 			o.Schema.Version, err = strconv.ParseUint(version, 10, 64)
 			o.Schema.Prepared, o.Schema.Message = !refused, message
+		case "followed":
+			o.Schema.Followed, err = strconv.ParseUint(v, 10, 64)
 		case "heard":
 			var n int
 			n, err = strconv.Atoi(v)

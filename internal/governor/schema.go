@@ -10,6 +10,9 @@ import (
 // concerns, and taken back when one refuses, or has had no leader for auto_offline_timeout. A replica that is away does not
 // matter: what a leader has agreed to is in the log of its group.
 func planSchema(in Input, r *Report) *Step {
+	if step := planSettle(in, r); step != nil {
+		return step
+	}
 	p, ok := in.Catalog.PendingSchema()
 	if !ok {
 		return nil
@@ -52,24 +55,63 @@ func (in Input) schemaAnswer(replicaset string, version uint64) (found SchemaAns
 
 // waitForAnswer reports that a replicaset has not answered. It returns why that is not waited for any more, or nil.
 func waitForAnswer(in Input, replicaset string, version uint64, r *Report) *catalog.AbortCause {
-	line := Row{Subject: replicaset, Kind: fmt.Sprintf("%s %d", kindSchema, version),
-		Text: fmt.Sprintf("replicaset %s: waiting until its rows agree to change %d of the schema", replicaset, version)}
-	view := in.DataGroups[replicaset]
+	if in.waitForLeader(r, Row{Subject: replicaset, Kind: fmt.Sprintf("%s %d", kindSchema, version),
+		Text: fmt.Sprintf("replicaset %s: waiting until its rows agree to change %d of the schema", replicaset, version)},
+		fmt.Sprintf("replicaset %s: waiting for a leader that agrees to change %d of the schema", replicaset, version)) {
+		return nil
+	}
+	return &catalog.AbortCause{Instance: in.Leader, Message: "replicaset " + replicaset + " has no leader that could agree"}
+}
+
+// waitForLeader reports that something is waited for that the leader of a replicaset has to do, with other words while there is
+// none. It returns false when there has been none for so long that it is not waited for any more.
+func (in Input) waitForLeader(r *Report, line Row, leaderless string) bool {
+	view := in.DataGroups[line.Subject]
 	silent := !view.Known || view.Leader == ""
 	if silent {
 		line.Kind += " without a leader"
-		line.Text = fmt.Sprintf("replicaset %s: waiting for a leader that agrees to change %d of the schema", replicaset, version)
+		line.Text = leaderless
 	}
 	r.wait(in, line)
 	if !silent {
-		return nil
+		return true
 	}
 	due := r.Waiting[len(r.Waiting)-1].Since.Add(in.autoOffline())
 	if in.Now.Before(due) {
 		r.recheck(due)
+		return true
+	}
+	return false
+}
+
+// planSettle puts on record that a truncation was carried out by all replicasets but those that have had no leader for
+// auto_offline_timeout: nobody writes there, and they carry it out when they return.
+func planSettle(in Input, r *Report) *Step {
+	version := in.Catalog.UnsettledTruncation()
+	if version == 0 {
 		return nil
 	}
-	return &catalog.AbortCause{Instance: in.Leader, Message: "replicaset " + replicaset + " has no leader that could agree"}
+	for _, rs := range in.Catalog.Replicasets() {
+		if rs.State == catalog.ReplicasetExpelled || rs.State == catalog.ReplicasetToBeExpelled || in.followed(rs.Name) >= version {
+			continue
+		}
+		if in.waitForLeader(r, Row{Subject: rs.Name, Kind: fmt.Sprintf("%s truncation %d", kindSchema, version),
+			Text: fmt.Sprintf("replicaset %s: waiting until it has carried out truncation %d", rs.Name, version)},
+			fmt.Sprintf("replicaset %s: waiting for a leader that carries out truncation %d", rs.Name, version)) {
+			return nil
+		}
+	}
+	op, guard := catalog.PlanSettle(in.Catalog, version)
+	guard.Term = in.Term
+	return &Step{Text: fmt.Sprintf("catalog: truncation %d is carried out", version), Op: op, Guard: guard}
+}
+
+// followed is the version of the schema that a replicaset is known to have come to.
+func (in Input) followed(replicaset string) (version uint64) {
+	for _, row := range in.Catalog.InstancesOf(replicaset) {
+		version = max(version, in.Instances[row.Name].Schema.Followed)
+	}
+	return version
 }
 
 // endSchema is the step that commits the pending change, or with a cause takes it back.

@@ -64,6 +64,8 @@ type core struct {
 
 	// schemaSaid is what this instance, as the leader of its replicaset, said last to a change of the schema.
 	schemaSaid atomic.Pointer[wire.SchemaReport]
+	// followedTo is the version of the schema that the replicaset had followed when this instance led it and looked last.
+	followedTo atomic.Uint64
 	// following is held while the schema is looked at, and from the end of the core on.
 	following sync.Mutex
 

@@ -116,7 +116,7 @@ func proxiedBatch(c *core, statements []wire.ProxyStatement) (*replicaset.Batch,
 		if isAccess(p.Space) {
 			return nil, errcode.New(errcode.IllegalParams, "changes of users and grants are not passed on as rows")
 		}
-		if isSchema(p.Space) && view.KeepsSchema() {
+		if isSchema(p.Space, t) && view.KeepsSchema() {
 			return nil, errcode.New(errcode.IllegalParams, "changes of the schema of several replicasets are not passed on as rows")
 		}
 		user := users[p.User]

@@ -104,11 +104,17 @@ func (b *backend) selectNewest(r *box.Reader, q *box.Query, user *box.User, req 
 type txPinner struct {
 	e  *box.Engine
 	tx *box.Tx
+	// schema: it is to change the dictionary alone.
+	schema bool
 }
 
 // Pin begins one.
 func (p *txPinner) Pin() uint64 {
-	p.tx = p.e.BeginTx()
+	begin := p.e.BeginTx
+	if p.schema {
+		begin = p.e.BeginSchemaTx
+	}
+	p.tx = begin()
 	return p.tx.Version()
 }
 
@@ -116,8 +122,9 @@ func (p *txPinner) Pin() uint64 {
 func (p *txPinner) Unpin() { p.tx.Close() }
 
 // beginTx begins a transaction on the newest version.
-func (b *backend) beginTx() (*box.Tx, error) {
-	p := txPinner{e: b.c.engine}
+func (b *backend) beginTx() (*box.Tx, error) { return b.pinTx(txPinner{e: b.c.engine}) }
+
+func (b *backend) pinTx(p txPinner) (*box.Tx, error) {
 	if !b.group.Covers(p.Pin()) {
 		if err := b.pinAgain(&p); err != nil {
 			return nil, err

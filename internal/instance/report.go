@@ -142,6 +142,7 @@ func (i *Instance) look(ctx context.Context, c *core) (*wire.Report, error) {
 	if said := c.schemaSaid.Load(); said != nil {
 		r.Schema = *said
 	}
+	r.Schema.Followed = c.followedTo.Load()
 	err := c.dataLoop.Call(ctx, func(g *raftgroup.Group) error {
 		s := g.Status()
 		r.Data = wire.GroupReport{RaftID: s.ID, Role: s.Role, Term: s.Term, Leader: s.LeaderID, Committed: s.Committed,

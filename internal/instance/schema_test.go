@@ -2,6 +2,7 @@ package instance
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/box"
@@ -58,17 +59,17 @@ func (r rowReader) Select(_ *box.Query, out []byte) ([]byte, int, error) {
 // What a replicaset notes is read again; what is not of that form counts as nothing.
 func TestNotesOfTheSchema(t *testing.T) {
 	c := newCore(datadir.Identity{}, bootstrapped(t))
-	row := followedRow(1<<40, []uint32{700, 512, 1 << 30})
-	version, ids, err := c.readVersion(rowReader(row), keyFollowed)
-	if err != nil || version != 1<<40 || len(ids) != 3 || ids[0] != 512 || ids[2] != 1<<30 {
-		t.Errorf("%d, %v, %v", version, ids, err)
+	row := followedRow(1<<40, []uint32{700, 512, 1 << 30}, []uint32{3, 1})
+	note, err := c.readNote(rowReader(row), keyFollowed)
+	if want := (schemaNote{1 << 40, []uint32{512, 700, 1 << 30}, []uint32{1, 3}}); err != nil || !reflect.DeepEqual(note, want) {
+		t.Errorf("%v, %v", note, err)
 	}
-	if version, _, err := c.readVersion(rowReader(preparedRow(7)), keyPrepared); err != nil || version != 7 {
-		t.Errorf("%d, %v", version, err)
+	if note, err := c.readNote(rowReader(preparedRow(7)), keyPrepared); err != nil || note.version != 7 {
+		t.Errorf("%v, %v", note, err)
 	}
 	for _, row := range [][]byte{{0x91, 0xa0}, {0x92, 0xa0, 0xa0}, {0x93, 0xa0, 0x00, 0xa0}, {0x93, 0xa0, 0x00, 0x91, 0xa0}} {
-		if version, ids, err := c.readVersion(rowReader(row), keyFollowed); version != 0 || len(ids) != 0 || err != nil {
-			t.Errorf("%x: %d, %v, %v", row, version, ids, err)
+		if note, err := c.readNote(rowReader(row), keyFollowed); !reflect.DeepEqual(note, schemaNote{}) || err != nil {
+			t.Errorf("%x: %v, %v", row, note, err)
 		}
 	}
 }

@@ -23,16 +23,16 @@ const (
 	schemaPoll = 5 * time.Millisecond
 )
 
-// changesSchema tells whether a request is a change of spaces or indexes of all replicasets, which goes by way of the catalog.
+// changesSchema tells whether a request is a change of the schema of all replicasets, which goes by way of the catalog.
 func (b *backend) changesSchema(req *iproto.Request) bool {
 	switch req.Type {
 	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
-		return isSchema(req.SpaceID) && b.i != nil && b.c.catalog.View().KeepsSchema()
+		return isSchema(req.SpaceID, req.Type) && b.i != nil && b.c.catalog.View().KeepsSchema()
 	}
 	return false
 }
 
-// changeSchema runs a statement on _space or _index, on a goroutine of its own.
+// changeSchema runs a statement that changes the schema, on a goroutine of its own.
 func (b *backend) changeSchema(s *server.Session, ss *session, req *iproto.Request) {
 	kept, user := copyRequest(req), ss.user
 	go func() {
@@ -41,10 +41,11 @@ func (b *backend) changeSchema(s *server.Session, ss *session, req *iproto.Reque
 	}()
 }
 
-// runSchema returns the row that the client gets, nil for none, when the change is visible here. Errors: those of the
-// definition, 12050 another change does not end, 12051 with the reason if a replicaset's rows do not agree.
+// runSchema returns the row that the client gets, nil for none, when the change is visible here, and a truncation carried out
+// by all replicasets that have a leader. Errors: those of the definition, 12050 another change does not end, 12051 with the
+// reason if a replicaset's rows do not agree.
 func (b *backend) runSchema(req *iproto.Request, user *box.User) ([]byte, error) {
-	version, shown, err := b.beginSchema(req, user)
+	version, table, shown, err := b.beginSchema(req, user)
 	if err != nil || version == 0 {
 		return shown, err
 	}
@@ -53,12 +54,14 @@ func (b *backend) runSchema(req *iproto.Request, user *box.User) ([]byte, error)
 	wake := b.c.catalog.Subscribe()
 	defer b.c.catalog.Unsubscribe(wake)
 	for ctx.Err() == nil {
-		done, err := b.c.catalog.View().SchemaOutcome(version)
-		switch {
-		case done && err != nil:
+		view := b.c.catalog.View()
+		done, err := view.SchemaOutcome(version)
+		if done && err != nil {
 			b.waitUndone(ctx)
 			return nil, err
-		case done && b.c.hasFollowed(version):
+		}
+		done = done && view.TruncationSettled(table, version)
+		if done && b.c.hasFollowed(version) {
 			return shown, nil
 		}
 		if !done {
@@ -82,9 +85,9 @@ func (b *backend) waitUndone(ctx context.Context) {
 	}
 }
 
-// beginSchema records the change that a statement makes, and returns its version; 0 if it changes nothing. It is planned anew
-// when the catalog has changed meanwhile.
-func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint64, shown []byte, err error) {
+// beginSchema records the change that a statement makes, and returns its version and its table; 0 if it changes nothing. It is
+// planned anew when the catalog has changed meanwhile.
+func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint64, table uint32, shown []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), schemaBeginTimeout)
 	defer cancel()
 	for {
@@ -97,14 +100,15 @@ func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint
 		} else if !b.c.hasFollowed(view.TablesVersion()) {
 			err = errcode.New(errcode.SchemaPending, view.TablesVersion())
 		} else if d, shown, err = b.schemaDDL(view, req, user); err == nil && d == nil {
-			return 0, nil, nil
+			return 0, 0, nil, nil
 		} else if err != nil {
 			version = 0
 		} else if op, guard, version, err = catalog.PlanDDL(view, *d); err == nil {
+			table = d.TableID()
 			_, err = b.i.propose(ctx, b.c, op, guard)
 		}
 		if err == nil || ctx.Err() != nil || !planAgain(err) && !errcode.Is(err, errcode.SchemaPending) {
-			return version, shown, err
+			return version, table, shown, err
 		}
 		pause(ctx, schemaPoll)
 	}
@@ -119,7 +123,7 @@ func (b *backend) schemaDDL(view *catalog.State, req *iproto.Request, user *box.
 		return nil, nil, errcode.New(errcode.SchemaPending, view.NextSchemaVersion())
 	}
 	defer b.c.following.Unlock()
-	tx, err := b.beginTx()
+	tx, err := b.pinTx(txPinner{e: b.c.engine, schema: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,15 +137,50 @@ func (b *backend) schemaDDL(view *catalog.State, req *iproto.Request, user *box.
 		return nil, nil, err
 	}
 	d, err := ddlOf(view, req.SpaceID, kind, row)
-	if _, known := view.SchemaTable(d.TableID()); err == nil && !known && d.Kind != catalog.CreateTable {
-		err = errcode.New(errcode.SchemaPending, view.NextSchemaVersion()) // the catalog is yet to be told of the space
+	if err == nil && !b.isTold(view, d) {
+		err = errcode.New(errcode.SchemaPending, view.NextSchemaVersion())
 	}
 	return &d, shown, err
 }
 
-// ddlOf is the change that makes a row of _space or _index, or removes it.
+// isTold tells whether the catalog knows what a change is about; what was made before it kept the schema it is yet to be told.
+func (b *backend) isTold(view *catalog.State, d catalog.DDL) bool {
+	if d.Kind == catalog.CreateTable {
+		return true
+	}
+	if len(d.Objects) == 1 && d.Objects[0].Space == dictionary.SpaceSequence {
+		_, told := view.SchemaObject(dictionary.SpaceSequence, d.Objects[0].Key())
+		return told || b.c.engine.PublishedSchema().Sequence(d.Objects[0].Sequence) == nil
+	}
+	if d.Kind == catalog.DropObject {
+		_, told := view.SchemaObject(d.Objects[0].Space, d.Objects[0].Key())
+		return told
+	}
+	_, told := view.SchemaTable(d.TableID())
+	return told
+}
+
+// ddlOf is the change that makes a row of the dictionary, or removes it.
 func ddlOf(view *catalog.State, space uint32, kind catalog.RowKind, row []byte) (catalog.DDL, error) {
 	drop := kind == catalog.RowDelete
+	switch space {
+	case dictionary.SpaceTruncate:
+		id, ok := fieldUint(row, 0)
+		if !ok {
+			return catalog.DDL{}, errcode.New(errcode.InvalidMsgPack, "row of _truncate")
+		}
+		return catalog.DDL{Kind: catalog.TruncateTable, Table: catalog.SchemaTable{ID: uint32(id)}}, nil
+	case dictionary.SpaceSequence, dictionary.SpaceSpaceSequence, dictionary.SpaceCKConstraint, dictionary.SpaceFKConstraint:
+		o, err := catalog.ObjectOfRow(space, row)
+		d := catalog.DDL{Kind: catalog.SetObject, Objects: []catalog.SchemaObject{o}}
+		if drop {
+			d.Kind = catalog.DropObject
+		}
+		if err != nil {
+			err = errcode.New(errcode.InvalidMsgPack, "row of the dictionary")
+		}
+		return d, err
+	}
 	if space == dictionary.SpaceSpace {
 		t, err := catalog.TableOfSpaceRow(row)
 		if err != nil {

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/errcode"
+	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/replicaset"
@@ -100,7 +102,7 @@ func (i *Instance) followSchema(ctx context.Context, c *core, view *catalog.Stat
 		}
 	}
 	defer c.following.Unlock()
-	tx := c.engine.BeginTx()
+	tx := c.engine.BeginSchemaTx()
 	closing := tx
 	defer func() {
 		if closing != nil {
@@ -111,71 +113,56 @@ func (i *Instance) followSchema(ctx context.Context, c *core, view *catalog.Stat
 	if err != nil {
 		return err
 	}
-	if local.followed > view.TablesVersion() || local.prepared >= view.NextSchemaVersion() {
-		return errcode.New(errcode.SchemaPending, max(local.followed, local.prepared)) // this instance's catalog is behind
-	}
+	i.sayFollowed(c, local.Followed)
 	p, pending := view.PendingSchema()
-	if !pending || local.prepared != p.Version {
-		changed, err := c.followIn(tx, view, &local)
-		if err != nil && pending && view.MustAgree(p.DDL) && !passing(err) {
-			i.saySchema(c, p.Version, err) // it would be waited for in vain
-		}
-		if err != nil {
+	task, changes, err := catalog.Follow(view, local)
+	if err == nil && task == catalog.FollowWrite {
+		err = c.writeIn(tx, view, changes)
+	}
+	if err != nil && pending && view.MustAgree(p.DDL) && !passing(err) {
+		i.saySchema(c, p.Version, err) // it would be waited for in vain
+	}
+	if err != nil {
+		return err
+	}
+	switch task {
+	case catalog.FollowWait:
+		return errcode.New(errcode.SchemaPending, max(local.Followed, local.Prepared)) // this instance's catalog is behind
+	case catalog.FollowWrite:
+		closing = nil
+		if err := c.write(ctx, replicaset.Write{Tx: tx}); err != nil {
 			return err
 		}
-		if changed {
-			closing = nil
-			if err := c.write(ctx, replicaset.Write{Tx: tx}); err != nil {
-				return err
-			}
-			i.log.Info("the schema follows the cluster's", "version", view.TablesVersion())
-			return errAgain
-		}
-	}
-	switch {
-	case !pending:
-		return i.tellTables(ctx, c, view, &local)
-	case view.MustAgree(p.DDL):
-		return i.prepareSchema(ctx, c, p, &local)
+		i.log.Info("the schema follows the cluster's", "version", view.TablesVersion())
+		return errAgain
+	case catalog.FollowTell:
+		return i.tellTables(ctx, c, view, local)
+	case catalog.FollowPrepare:
+		return i.prepareSchema(ctx, c, p, local)
 	}
 	return nil
 }
 
-// followIn makes the dictionary what the catalog says, in a transaction, and tells whether there was anything to do.
-func (c *core) followIn(tx *box.Tx, view *catalog.State, local *localSchema) (changed bool, err error) {
-	changes, err := catalog.DictionaryChanges(view, local.spaces, local.indexes, local.followed, local.follows)
-	if err != nil {
-		return false, err
-	}
-	if len(changes) == 0 && local.followed == view.TablesVersion() {
-		return false, nil
-	}
+// writeIn makes changes of the dictionary in a transaction, and notes that it follows the catalog.
+func (c *core) writeIn(tx *box.Tx, view *catalog.State, changes []catalog.DictionaryChange) error {
 	for _, ch := range changes {
-		if ch.Space == dictionary.SpaceSpace && ch.New == nil {
-			if err := c.dropDependants(tx, ch.Old); err != nil {
-				return false, err
+		if ch.New == nil {
+			if err := c.dropOwn(tx, ch); err != nil {
+				return err
 			}
 		}
-	}
-	for _, ch := range changes {
 		s := c.replacement(ch.Space, ch.New)
 		if ch.New == nil {
 			s = c.deletion(tx, ch.Space, ch.Old)
 		}
 		if _, err := tx.Execute(&s); err != nil {
-			return false, err
+			return err
 		}
 	}
-	p, _ := view.PendingSchema()
-	var ids []uint32
-	for _, t := range view.SchemaTables() {
-		if t.CreateVersion != p.Version && !t.IsGlobal() {
-			ids = append(ids, t.ID)
-		}
-	}
-	s := c.replacement(dictionary.SpaceSchema, followedRow(view.TablesVersion(), ids))
-	_, err = tx.Execute(&s)
-	return true, err
+	tables, sequences := catalog.FollowedIDs(view)
+	s := c.replacement(dictionary.SpaceSchema, followedRow(view.TablesVersion(), tables, sequences))
+	_, err := tx.Execute(&s)
+	return err
 }
 
 // deletion is the statement that removes a row.
@@ -185,29 +172,22 @@ func (c *core) deletion(tx *box.Tx, space uint32, row []byte) box.Statement {
 	return box.Statement{Kind: box.Delete, SpaceID: space, Key: key, User: c.superuser()}
 }
 
-// dropDependants removes what this replicaset has made for a space that is dropped, and what would keep it from going.
-func (c *core) dropDependants(tx *box.Tx, space []byte) error {
-	t, err := catalog.TableOfSpaceRow(space)
-	if err != nil {
-		return err
+// dropOwn removes what this replicaset keeps of a space or a sequence that goes, and that would keep it from going: that it was
+// truncated, and its value.
+func (c *core) dropOwn(tx *box.Tx, ch catalog.DictionaryChange) error {
+	var space uint32
+	switch ch.Space {
+	case dictionary.SpaceSpace:
+		space = dictionary.SpaceTruncate
+	case dictionary.SpaceSequence:
+		space = dictionary.SpaceSequenceData
+	default:
+		return nil
 	}
-	for _, d := range []struct{ space, field uint32 }{{dictionary.SpaceTruncate, 0}, {dictionary.SpaceSpaceSequence, 0},
-		{dictionary.SpaceFKConstraint, 1}, {dictionary.SpaceCKConstraint, 0}} {
-		rows, err := c.rowsOf(tx, d.space, iterateGE, msgpack.AppendArrayHeader(nil, 0))
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			if id, ok := fieldUint(row, d.field); !ok || id != uint64(t.ID) {
-				continue
-			}
-			s := c.deletion(tx, d.space, row)
-			if _, err := tx.Execute(&s); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	id, _ := fieldUint(ch.Old, 0)
+	s := box.Statement{Kind: box.Delete, SpaceID: space, Key: msgpack.AppendUint(msgpack.AppendArrayHeader(nil, 1), id), User: c.superuser()}
+	_, err := tx.Execute(&s)
+	return err
 }
 
 // fieldUint reads a field of a row that is a number.
@@ -223,49 +203,42 @@ func fieldUint(row []byte, field uint32) (uint64, bool) {
 	return v, err == nil
 }
 
-// tellTables makes a table that this replicaset had before there were others one of the cluster's: one at a time.
-func (i *Instance) tellTables(ctx context.Context, c *core, view *catalog.State, local *localSchema) error {
-	for _, row := range local.spaces {
-		t, err := catalog.TableOfSpaceRow(row)
-		if err != nil {
-			return err
+// tellTables makes a sequence or a table that this replicaset had before there were others one of the cluster's: one at a time.
+func (i *Instance) tellTables(ctx context.Context, c *core, view *catalog.State, local *catalog.Dictionary) error {
+	type object struct{ space, id uint32 }
+	refused := map[object]bool{}
+	for {
+		d, ok := catalog.PlanTell(view, local, func(space, id uint32) bool { return refused[object{space, id}] })
+		if !ok {
+			return nil
 		}
-		if _, known := view.SchemaTable(t.ID); known || local.follows(t.ID) {
-			continue
-		}
-		d := catalog.DDL{Kind: catalog.CreateTable, Table: t}
-		for _, row := range local.indexes {
-			ix, err := catalog.IndexOfIndexRow(row)
-			if err != nil {
-				return err
-			}
-			if ix.TableID == t.ID {
-				d.Indexes = append(d.Indexes, ix)
-			}
+		what, name, at := "space", d.Table.Name, object{dictionary.SpaceSpace, d.Table.ID}
+		if d.Kind == catalog.SetObject {
+			what, name, at = "sequence", d.Objects[0].Name, object{dictionary.SpaceSequence, d.Objects[0].Sequence}
 		}
 		op, guard, _, err := catalog.PlanDDL(view, d)
 		if err == nil {
 			if err = i.tell(ctx, c, op, guard); err == nil {
-				i.log.Info("a space of this replicaset becomes one of the cluster", "space", t.Name)
+				i.log.Info("a "+what+" of this replicaset becomes one of the cluster", what, name)
 				return nil
 			}
 		}
 		if passing(err) {
 			return err
 		}
-		i.log.Warn("a space of this replicaset can not become one of the cluster: it stays as it is", "space", t.Name, "error", err)
+		refused[at] = true
+		i.log.Warn("a "+what+" of this replicaset can not become one of the cluster: it stays as it is", what, name, "error", err)
 	}
-	return nil
 }
 
 // prepareSchema makes a change that is not committed yet in advance, if it can be taken back, and reports that the rows agree,
 // or why they do not.
-func (i *Instance) prepareSchema(ctx context.Context, c *core, p catalog.PendingSchema, local *localSchema) error {
+func (i *Instance) prepareSchema(ctx context.Context, c *core, p catalog.PendingSchema, local *catalog.Dictionary) error {
 	if said := c.schemaSaid.Load(); said != nil && said.Version == p.Version {
 		return nil
 	}
 	statement, err := c.preparation(p.DDL, local)
-	if err == nil && local.prepared != p.Version {
+	if err == nil && local.Prepared != p.Version {
 		// Who leads after this one, and knows less of the catalog, must not take the change back before he knows more.
 		err = c.write(ctx, replicaset.Write{Statement: c.replacement(dictionary.SpaceSchema, preparedRow(p.Version))})
 	}
@@ -280,10 +253,13 @@ func (i *Instance) prepareSchema(ctx context.Context, c *core, p catalog.Pending
 }
 
 // preparation is the statement that makes a change in advance, nil if nothing has to be done for it. An error refuses it.
-func (c *core) preparation(d catalog.DDL, local *localSchema) (*box.Statement, error) {
+func (c *core) preparation(d catalog.DDL, local *catalog.Dictionary) (*box.Statement, error) {
 	schema := c.engine.PublishedSchema()
-	if sp := schema.Space(d.TableID()); sp == nil || !local.follows(sp.ID) {
+	if sp := schema.Space(d.TableID()); sp == nil || !local.Follows(sp.ID) {
 		return nil, errcode.New(errcode.NoSuchSpace, fmt.Sprintf("#%d", d.TableID()))
+	}
+	if d.Kind == catalog.SetObject {
+		return c.constraintInAdvance(d.Objects[0], local)
 	}
 	if d.Kind == catalog.AlterTable {
 		row := d.Table.SpaceRow()
@@ -298,7 +274,7 @@ func (c *core) preparation(d catalog.DDL, local *localSchema) (*box.Statement, e
 		return nil, errcode.New(errcode.NotImplemented, "a change of a space that allows rows which were not allowed, and forbids others, in a cluster of several replicasets: make two changes of it; this")
 	}
 	ix := d.Indexes[0]
-	for _, row := range local.indexes {
+	for _, row := range local.Indexes {
 		old, err := catalog.IndexOfIndexRow(row)
 		if err != nil || old.TableID != ix.TableID || old.ID != ix.ID {
 			continue
@@ -313,6 +289,21 @@ func (c *core) preparation(d catalog.DDL, local *localSchema) (*box.Statement, e
 	return &s, nil
 }
 
+// sayFollowed puts into the report how far this replicaset, which this instance leads, has followed.
+func (i *Instance) sayFollowed(c *core, version uint64) {
+	if c.followedTo.Swap(version) != version {
+		c.wakeReport()
+	}
+}
+
+// wakeReport has the report made anew.
+func (c *core) wakeReport() {
+	select {
+	case c.grouped <- struct{}{}:
+	default:
+	}
+}
+
 // saySchema puts into the report what this replicaset says to a change.
 func (i *Instance) saySchema(c *core, version uint64, refusal error) {
 	said := &wire.SchemaReport{Version: version, Prepared: refusal == nil}
@@ -322,10 +313,27 @@ func (i *Instance) saySchema(c *core, version uint64, refusal error) {
 		i.log.Info("the rows of this replicaset do not agree to a change of the schema", "version", version, "error", refusal)
 	}
 	c.schemaSaid.Store(said)
-	select {
-	case c.grouped <- struct{}{}:
-	default:
+	c.wakeReport()
+}
+
+// constraintInAdvance is the preparation of a check constraint or a foreign key.
+func (c *core) constraintInAdvance(o catalog.SchemaObject, local *catalog.Dictionary) (*box.Statement, error) {
+	s := c.replacement(o.Space, o.Row)
+	for _, old := range local.Objects {
+		switch {
+		case old.Space != o.Space || old.Key() != o.Key():
+		case bytes.Equal(old.Row, o.Row):
+			return nil, nil
+		case catalog.SwitchesCheck(old, o):
+			if o.Enabled() {
+				return &s, nil
+			}
+			return nil, nil // it only allows more
+		default:
+			return nil, errcode.New(errcode.NotImplemented, "to make a constraint of a space of several replicasets another one (drop it and create it anew)")
+		}
 	}
+	return &s, nil
 }
 
 // hasFollowed tells whether the published dictionary has come to a version. Also false while it is being worked on.
@@ -336,8 +344,8 @@ func (c *core) hasFollowed(version uint64) bool {
 	defer c.following.Unlock()
 	r := c.engine.NewReader()
 	defer r.Close()
-	at, _, err := c.readVersion(r, keyFollowed)
-	return err == nil && at >= version
+	note, err := c.readNote(r, keyFollowed)
+	return err == nil && note.version >= version
 }
 
 // asCatalog tells whether the published dictionary is what the catalog says, but for changes that are under way. Also
@@ -353,11 +361,17 @@ func (c *core) asCatalog() bool {
 	if err != nil {
 		return false
 	}
-	changes, err := catalog.DictionaryChanges(c.catalog.View(), local.spaces, local.indexes, local.followed, local.follows)
+	changes, err := local.Changes(c.catalog.View())
 	return err == nil && len(changes) == 0
 }
 
-// isSchema tells whether the rows of a space are the definitions of spaces and indexes.
-func isSchema(space uint32) bool {
-	return space == dictionary.SpaceSpace || space == dictionary.SpaceIndex
+// isSchema tells whether a statement on a space changes definitions of the schema, or truncates. That a space was truncated
+// may be forgotten by every replicaset for itself.
+func isSchema(space uint32, t iproto.Type) bool {
+	switch space {
+	case dictionary.SpaceSpace, dictionary.SpaceIndex, dictionary.SpaceSequence, dictionary.SpaceSpaceSequence,
+		dictionary.SpaceCKConstraint, dictionary.SpaceFKConstraint:
+		return true
+	}
+	return space == dictionary.SpaceTruncate && t != iproto.TypeDelete
 }

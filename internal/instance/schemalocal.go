@@ -17,19 +17,12 @@ import (
 // The rows of _schema by which a replicaset knows how far it has followed the schema of the catalog. They are in its own log,
 // and so is what they speak of: whoever leads it goes on from there.
 const (
-	// keyFollowed: [key, version, ids of the tables]. The dictionary is what the catalog said at that version; of tables
-	// with other ids the catalog has not been told yet.
+	// keyFollowed: [key, version, ids of the tables, ids of the sequences]. The dictionary is what the catalog said at that
+	// version; of tables and sequences with other ids the catalog has not been told yet.
 	keyFollowed = "local_schema_version"
 	// keyPrepared: [key, version]. The change with that version may have been made in advance, to be kept or taken back.
 	keyPrepared = "prepared_schema_version"
 )
-
-// localSchema is a dictionary as a transaction sees it.
-type localSchema struct {
-	followed, prepared uint64
-	tables             []uint32 // of the catalog, in order
-	spaces, indexes    [][]byte // rows of users' spaces
-}
 
 // schemaReader reads rows: a reader or a transaction.
 type schemaReader interface {
@@ -63,40 +56,70 @@ func (c *core) rowsOf(r schemaReader, space, iterator uint32, key []byte) ([][]b
 }
 
 // readLocal reads how far the dictionary has come, and the dictionary itself.
-func (c *core) readLocal(r schemaReader) (l localSchema, err error) {
-	if l.followed, l.tables, err = c.readVersion(r, keyFollowed); err != nil {
-		return l, err
+func (c *core) readLocal(r schemaReader) (*catalog.Dictionary, error) {
+	followed, err := c.readNote(r, keyFollowed)
+	if err != nil {
+		return nil, err
 	}
-	if l.prepared, _, err = c.readVersion(r, keyPrepared); err != nil {
-		return l, err
+	prepared, err := c.readNote(r, keyPrepared)
+	if err != nil {
+		return nil, err
 	}
+	d := &catalog.Dictionary{Followed: followed.version, Prepared: prepared.version, Tables: followed.tables, Sequences: followed.sequences}
 	users := append(msgpack.AppendArrayHeader(nil, 1), catalog.Key(catalog.FirstTableID)...)
-	if l.spaces, err = c.rowsOf(r, dictionary.SpaceSpace, iterateGE, users); err != nil {
-		return l, err
+	if d.Spaces, err = c.rowsOf(r, dictionary.SpaceSpace, iterateGE, users); err != nil {
+		return nil, err
 	}
-	l.indexes, err = c.rowsOf(r, dictionary.SpaceIndex, iterateGE, users)
-	return l, err
+	if d.Indexes, err = c.rowsOf(r, dictionary.SpaceIndex, iterateGE, users); err != nil {
+		return nil, err
+	}
+	for _, space := range []uint32{dictionary.SpaceSequence, dictionary.SpaceSpaceSequence, dictionary.SpaceCKConstraint, dictionary.SpaceFKConstraint} {
+		rows, err := c.rowsOf(r, space, iterateGE, msgpack.AppendArrayHeader(nil, 0))
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			o, err := catalog.ObjectOfRow(space, row)
+			if err != nil {
+				return nil, err
+			}
+			d.Objects = append(d.Objects, o)
+		}
+	}
+	return d, nil
 }
 
-// readVersion reads a row of _schema; without it the version is 0. What is not of its form was written by a client: it is
+// schemaNote is what a row of _schema says.
+type schemaNote struct {
+	version           uint64
+	tables, sequences []uint32 // ascending
+}
+
+// readNote reads a row of _schema; without it the version is 0. What is not of its form was written by a client: it is
 // taken for nothing.
-func (c *core) readVersion(r schemaReader, key string) (version uint64, ids []uint32, err error) {
+func (c *core) readNote(r schemaReader, key string) (note schemaNote, err error) {
 	rows, err := c.rowsOf(r, dictionary.SpaceSchema, iterateEQ, msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 1), key))
 	if err != nil || len(rows) == 0 {
-		return 0, nil, err
+		return note, err
 	}
 	n, b, _ := msgpack.ReadArrayLen(rows[0])
 	if n < 2 {
-		return 0, nil, nil
+		return note, nil
 	}
 	b = msgpack.SkipTrusted(b)
 	version, b, bad := msgpack.ReadUint(b)
 	if bad != nil {
-		return 0, nil, nil
+		return note, nil
 	}
-	if n < 3 {
-		return version, nil, nil
+	note.version = version
+	for _, list := range []*[]uint32{&note.tables, &note.sequences}[:min(n-2, 2)] {
+		*list, b = readIDs(b)
 	}
+	return note, nil
+}
+
+// readIDs reads a list of ids, and returns what follows it.
+func readIDs(b []byte) (ids []uint32, rest []byte) {
 	count, b, bad := msgpack.ReadArrayLen(b)
 	for ; bad == nil && count > 0; count-- {
 		var id uint64
@@ -105,20 +128,17 @@ func (c *core) readVersion(r schemaReader, key string) (version uint64, ids []ui
 		}
 	}
 	slices.Sort(ids)
-	return version, ids, nil
+	return ids, b
 }
 
-// follows tells whether a table came from the catalog.
-func (l *localSchema) follows(id uint32) bool {
-	_, found := slices.BinarySearch(l.tables, id)
-	return found
-}
-
-func followedRow(version uint64, tables []uint32) []byte {
-	b := msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 3), keyFollowed)
-	b = msgpack.AppendArrayHeader(msgpack.AppendUint(b, version), len(tables))
-	for _, id := range tables {
-		b = msgpack.AppendUint(b, uint64(id))
+func followedRow(version uint64, tables, sequences []uint32) []byte {
+	b := msgpack.AppendStr(msgpack.AppendArrayHeader(nil, 4), keyFollowed)
+	b = msgpack.AppendUint(b, version)
+	for _, list := range [][]uint32{tables, sequences} {
+		b = msgpack.AppendArrayHeader(b, len(list))
+		for _, id := range list {
+			b = msgpack.AppendUint(b, uint64(id))
+		}
 	}
 	return b
 }

@@ -44,6 +44,8 @@ type SchemaReport struct {
 	Prepared bool
 	Code     uint32
 	Message  string
+	// Followed is the version of the schema that the replicaset has come to, as its leader knows, or did when it last led.
+	Followed uint64
 }
 
 // GroupReport is a replica's view of its data group.
@@ -74,7 +76,7 @@ type MemberProgress struct {
 const (
 	interactFields = 3
 	reportFields   = 5
-	schemaFields   = 4
+	schemaFields   = 5
 	groupFields    = 11
 	progressFields = 3
 )
@@ -129,7 +131,8 @@ func (m *Report) append(dst []byte) []byte {
 	dst = m.Data.append(dst)
 	dst = msgpack.AppendUint(msgpack.AppendArrayHeader(dst, schemaFields), m.Schema.Version)
 	dst = msgpack.AppendUint(msgpack.AppendBool(dst, m.Schema.Prepared), uint64(m.Schema.Code))
-	return msgpack.AppendStr(dst, m.Schema.Message[:min(len(m.Schema.Message), WordBytesMax)])
+	dst = msgpack.AppendStr(dst, m.Schema.Message[:min(len(m.Schema.Message), WordBytesMax)])
+	return msgpack.AppendUint(dst, m.Schema.Followed)
 }
 
 func (r *reader) report() Report {
@@ -141,7 +144,7 @@ func (r *reader) report() Report {
 
 func (r *reader) schemaReport() SchemaReport {
 	extra := r.fields(schemaFields)
-	m := SchemaReport{Version: r.uint(), Prepared: r.bool(), Code: uint32(r.uintMax(math.MaxUint32)), Message: r.word()}
+	m := SchemaReport{Version: r.uint(), Prepared: r.bool(), Code: uint32(r.uintMax(math.MaxUint32)), Message: r.word(), Followed: r.uint()}
 	r.skip(extra)
 	return m
 }
