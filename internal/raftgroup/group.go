@@ -46,8 +46,9 @@ type Group struct {
 	acks      acks
 	reads     uint64
 
-	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot.
-	sinceAnnounced int
+	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot, sinceBeat those since its
+	// heartbeats were due.
+	sinceAnnounced, sinceBeat int
 
 	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
 	// counts the ticks since a leader was heard.
@@ -137,7 +138,7 @@ func withDefaults(cfg Config) Config {
 
 func (g *Group) raftConfig() *raft.Config {
 	return &raft.Config{
-		ID: g.cfg.ID, ElectionTick: g.cfg.electionTicks, HeartbeatTick: g.cfg.electionTicks / heartbeatsPerElection,
+		ID: g.cfg.ID, ElectionTick: g.cfg.electionTicks, HeartbeatTick: g.beatTicks(),
 		Storage: g.st, Applied: g.cfg.Applied, AsyncStorageWrites: true,
 		MaxSizePerMsg: messageBytesDefault, MaxCommittedSizePerReady: applyBytesDefault,
 		MaxUncommittedEntriesSize: g.cfg.UncommittedBytesMax,
@@ -227,24 +228,6 @@ func (g *Group) Lost() uint64 { return g.lost }
 // Lone reports that this replica is the only voter, so that its own disk decides what is committed.
 func (g *Group) Lone() bool {
 	return len(g.conf.GetVoters()) == 1 && g.conf.GetVoters()[0] == g.cfg.ID && len(g.conf.GetVotersOutgoing()) == 0
-}
-
-// TickLength is how far apart the calls of Tick are meant to be.
-func (g *Group) TickLength() time.Duration { return g.cfg.tick }
-
-// Tick tells that one tick of time has passed. now is the boot-time clock.
-func (g *Group) Tick(now time.Duration) {
-	g.now = max(g.now, now)
-	g.dirty = true
-	if g.mayTick() {
-		g.rn.Tick()
-		g.handOver()
-		if g.heirTicks++; g.heirTicks > g.cfg.electionTicks {
-			g.heir = 0
-		}
-		g.announceAgain()
-	}
-	g.followGone()
 }
 
 // Campaign starts an election at once.
@@ -403,7 +386,7 @@ func (g *Group) setRole(ss *raft.SoftState) (changed bool) {
 	if role != g.role {
 		g.resign()
 	}
-	g.role, g.leader = role, ss.Lead
+	g.role, g.leader, g.sinceBeat = role, ss.Lead, 0
 	g.handOver()
 	return true
 }

@@ -425,6 +425,7 @@ func (i *instance) receive(p packet) {
 		r.log.keep(*p.snapshot)
 		p.arrived(true)
 	}
+	r.makeUp()
 	_ = r.g.Step(i.clock(), m)
 	r.drain()
 }

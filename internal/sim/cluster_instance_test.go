@@ -478,10 +478,7 @@ func (i *instance) postjoin() {
 		i.catalog.at.index, i.data.at.index)
 	for _, r := range []*replica{i.catalog, i.data} {
 		length := time.Duration(float64(r.g.TickLength()) / i.rate)
-		i.every(length, func() {
-			r.g.Tick(i.clock())
-			r.drain()
-		})
+		i.every(length, r.tick)
 		i.own(0, r.run)
 	}
 	i.every(reportEvery, i.report)

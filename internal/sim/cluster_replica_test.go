@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
@@ -122,6 +123,9 @@ type replica struct {
 	writes   []*raftgroup.Write
 	diskBusy bool
 	at       applied
+	// pace says when to tick; until wake that is put off.
+	pace raftgroup.Pace
+	wake time.Duration
 }
 
 // open starts a replica from disk.
@@ -139,7 +143,28 @@ func (i *instance) open(group uint8, key string, id uint64, m machine) *replica 
 		c.failf("instance %d, group %d: %v", i.no, group, err)
 	}
 	r.g = g
+	r.pace = raftgroup.NewPace(i.clock()+g.TickLength(), g.TickLength())
 	return r
+}
+
+// tick moves the group's time, unless that is put off.
+func (r *replica) tick() {
+	now := r.i.clock()
+	if now < r.wake {
+		return
+	}
+	r.makeUp()
+	if r.pace.Due(now) {
+		r.g.Tick(now)
+	}
+	r.drain()
+}
+
+// makeUp makes the ticks that were put off.
+func (r *replica) makeUp() {
+	for range r.pace.MakeUp(r.i.clock()) {
+		r.g.Tick(r.i.clock())
+	}
 }
 
 // run begins to work.
@@ -178,6 +203,7 @@ func (r *replica) drain() {
 	}
 	r.feedDisk()
 	r.snapshotIfDue()
+	r.wake = r.pace.Rest(r.g.IdleTicks())
 }
 
 func (r *replica) apply(e *raftgroup.Entry) {

@@ -79,6 +79,7 @@ func (n *network) deliver(l *letter) {
 		if l.snapshot != nil {
 			p.keepSnapshot(*l.snapshot)
 		}
+		p.makeUp()
 		if err := p.group.Step(p.clock(), m); err != nil {
 			n.w.notef("%d does not take %s from %d", p.id, m.Kind(), l.from)
 		}

@@ -38,6 +38,9 @@ type peer struct {
 	up    bool
 	log   *wal.Log
 	group *raftgroup.Group
+	// pace says when to tick; until wake that is put off.
+	pace raftgroup.Pace
+	wake time.Duration
 	// stalled: nothing of the loop happens until then. paused: nothing of the process.
 	stalled, paused time.Duration
 	inbox           []func()
@@ -160,6 +163,7 @@ func (p *peer) start() {
 		w.failf("peer %d cannot start: %v", p.id, err)
 	}
 	p.group = group
+	p.pace = raftgroup.NewPace(p.clock()+group.TickLength(), group.TickLength())
 	p.committed = group.Committed()
 	p.terms = map[uint64]uint64{pos.Index: pos.Term}
 	runs := p.log.Restored().Terms
@@ -217,15 +221,21 @@ func (p *peer) policy() fault.Policy {
 	return fault.Random(p.w.rng, 0.5)
 }
 
-// tickAt makes the n-th tick of this life. A loop that was held up finds one tick waiting, the next comes when it would
-// have come anyway.
+// tickAt makes the n-th tick of this life, unless it is put off. A loop that was held up finds one tick waiting, the next comes when it
+// would have come anyway.
 func (p *peer) tickAt(n int) {
 	born, life := p.w.now, p.life
 	length := time.Duration(float64(p.group.TickLength()) / p.rate)
 	var tick func()
 	tick = func() {
 		p.loop(func() {
-			p.group.Tick(p.clock())
+			if p.clock() < p.wake {
+				return
+			}
+			p.makeUp()
+			if p.pace.Due(p.clock()) {
+				p.group.Tick(p.clock())
+			}
 			p.tend()
 		})
 		if p.life == life {
@@ -234,6 +244,13 @@ func (p *peer) tickAt(n int) {
 		}
 	}
 	p.own(time.Duration(n)*length, tick)
+}
+
+// makeUp makes the ticks that were put off.
+func (p *peer) makeUp() {
+	for range p.pace.MakeUp(p.clock()) {
+		p.group.Tick(p.clock())
+	}
 }
 
 // tend looks after the log as the runner does.
@@ -303,6 +320,7 @@ func (p *peer) drain() {
 	p.feedDisk()
 	p.finishReads()
 	p.snapshotIfDue()
+	p.wake = p.pace.Rest(p.group.IdleTicks())
 }
 
 func (p *peer) apply(e *raftgroup.Entry) {

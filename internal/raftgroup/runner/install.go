@@ -23,7 +23,7 @@ func (l *Loop[R]) fetch(m raftgroup.Message) {
 	switch g := l.cfg.Group; {
 	case l.poisoned || l.stopping || l.installing:
 	case p.Index <= g.Committed() || m.Term() < g.Term():
-		l.take(m) // nothing is installed; the answer says so
+		l.take(l.cfg.Clock.Boot(), m) // nothing is installed; the answer says so
 	default:
 		l.cfg.Fetch(m)
 	}
@@ -41,7 +41,7 @@ func (l *Loop[R]) Fetched(m raftgroup.Message, err error) {
 	call := func() {
 		defer close(taken)
 		if !l.poisoned && !l.stopping && !l.installing {
-			l.take(m)
+			l.take(l.cfg.Clock.Boot(), m)
 		}
 	}
 	select {

@@ -80,28 +80,31 @@ func (l *Loop[R]) run() {
 		_ = l.cfg.Group.Campaign()
 	}
 	l.tend()
-	early := beforeTick(l.cfg.Tick, l.cfg.Phase, l.cfg.Clock.Boot())
-	ticker := time.NewTicker(early)
-	defer ticker.Stop()
+	now := l.cfg.Clock.Boot()
+	l.pace = raftgroup.NewPace(now+beforeTick(l.cfg.Tick, l.cfg.Phase, now), l.cfg.Tick)
+	alarm := time.NewTimer(time.Hour) // sleep sets it
+	defer alarm.Stop()
 	stop := l.stop
 	for {
 		l.drive()
 		if l.stopping && l.idle() {
 			return
 		}
+		l.sleep(alarm)
 		select {
 		case <-l.wake:
 		case o := <-l.disk.outcomes:
 			l.finished(o)
-		case <-ticker.C:
-			if early != l.cfg.Tick {
-				early = l.cfg.Tick
-				ticker.Reset(early)
+		case <-alarm.C:
+			l.alarm = 0
+			now := l.makeUp()
+			if l.pace.Due(now) {
+				l.tick(now)
 			}
-			l.tick()
 		case m := <-l.inbox:
-			l.step(m)
+			l.step(l.makeUp(), m)
 		case call := <-l.calls:
+			l.makeUp()
 			call()
 		case <-l.turn():
 			l.propose(nil)
@@ -135,18 +138,46 @@ func beforeTick(tick, phase, now time.Duration) time.Duration {
 	return tick - since
 }
 
+// sleep sets the alarm for the next tick that cannot be put off. One that rings too early is left as it is: that costs less than
+// moving it with every message.
+func (l *Loop[R]) sleep(alarm *time.Timer) {
+	wake := l.pace.Rest(l.idleTicks())
+	if l.alarm != 0 && l.alarm <= wake {
+		return
+	}
+	l.alarm = wake
+	alarm.Reset(wake - l.cfg.Clock.Boot())
+}
+
+// idleTicks is how many ticks may be put off: none while reads wait, which are looked after with each tick, or the log has to be.
+func (l *Loop[R]) idleTicks() int {
+	if l.poisoned || l.full || !l.rests() || len(l.reads.waiting) > 0 || l.unconfirmed() != 0 {
+		return 0
+	}
+	return l.cfg.Group.IdleTicks()
+}
+
+// makeUp makes the ticks that were put off, before anything else happens. It returns the time.
+func (l *Loop[R]) makeUp() (now time.Duration) {
+	now = l.cfg.Clock.Boot()
+	for range l.pace.MakeUp(now) {
+		l.tick(now)
+	}
+	return now
+}
+
 // step gives the group a message. One that it does not take is of a stranger or of the past. One that brings a snapshot is
 // put off until the content is there.
-func (l *Loop[R]) step(m raftgroup.Message) {
+func (l *Loop[R]) step(now time.Duration, m raftgroup.Message) {
 	if _, ok := m.Snapshot(); ok {
 		l.fetch(m)
 		return
 	}
-	l.take(m)
+	l.take(now, m)
 }
 
-func (l *Loop[R]) take(m raftgroup.Message) {
-	if err := l.cfg.Group.Step(l.cfg.Clock.Boot(), m); err != nil {
+func (l *Loop[R]) take(now time.Duration, m raftgroup.Message) {
+	if err := l.cfg.Group.Step(now, m); err != nil {
 		l.cfg.Logger.Debug("message not taken", "group", l.cfg.Name, "from", m.From(), "error", err)
 	}
 }
@@ -527,18 +558,27 @@ func (l *Loop[R]) poison(err error) {
 
 // tick moves the group's time, and looks after room on disk: at each tick, but a full disk, and one that has got nothing since the
 // last look, at intervals.
-func (l *Loop[R]) tick() {
+func (l *Loop[R]) tick(now time.Duration) {
 	if l.poisoned {
 		return
 	}
-	l.cfg.Group.Tick(l.cfg.Clock.Boot())
+	l.cfg.Group.Tick(now)
 	l.pruneReads()
 	l.sinceTend += l.cfg.Tick
-	rests := l.full || l.looked && l.lookedAt == l.cfg.Group.AppliedIndex()
-	if !rests || l.sinceTend >= l.cfg.RetryInterval {
+	every := l.cfg.RetryInterval
+	if !l.full {
+		every *= restsFactor
+	}
+	if !l.full && !l.rests() || l.sinceTend >= every {
 		l.tend()
 	}
 }
+
+// restsFactor is how much less often a log is looked after that has got nothing than a full disk.
+const restsFactor = 10
+
+// rests tells whether the log has got nothing since it was last looked after.
+func (l *Loop[R]) rests() bool { return l.looked && l.lookedAt == l.cfg.Group.AppliedIndex() }
 
 // tend has the disk prepare room and, if nothing is under way, write the commit mark.
 func (l *Loop[R]) tend() {

@@ -97,7 +97,8 @@ type Config[R any] struct {
 	OnInstalled func(raftgroup.Position)
 	// Name of the group, for errors and logs.
 	Name string
-	// Tick is how far apart ticks are, the group's TickLength unless given.
+	// Tick is how far apart ticks are, the group's TickLength unless given. The loop sleeps through those that do no more than count,
+	// and makes up for them.
 	Tick time.Duration
 	// Phase, unless it is 0, is a time of the clock at which there is a tick: groups with the same one tick together, which wakes the
 	// process less often, and lets what they send go together.
@@ -173,6 +174,9 @@ type Loop[R any] struct {
 	// the rest belongs to the loop's goroutine
 
 	disk *disk
+	// pace says when to tick, alarm when the loop is woken for it, 0 for never.
+	pace  raftgroup.Pace
+	alarm time.Duration
 	// worker is the machine, if it is one; ready is closed.
 	worker Worker
 	ready  chan struct{}
