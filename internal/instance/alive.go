@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 const (
@@ -31,8 +32,8 @@ func (i *Instance) watchLoops(ctx context.Context, c *core) {
 		c.engine.Idle() // on the goroutine of the writer
 		return nil
 	}
-	ticker := time.NewTicker(pulseEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(pulseEvery)
+	defer timer.Stop()
 	for {
 		ask, cancel := context.WithTimeout(ctx, pulseMax)
 		turning := c.catalogLoop.Call(ask, nothing) == nil && c.dataLoop.Call(ask, idle) == nil
@@ -40,8 +41,9 @@ func (i *Instance) watchLoops(ctx context.Context, c *core) {
 		if turning {
 			i.pulse.last.Store(int64(i.clock.Boot()))
 		}
+		timer.Reset(real.Until(pulseEvery))
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 		case <-ctx.Done():
 			i.pulse.last.Store(0) // a stop has limits of its own
 			return

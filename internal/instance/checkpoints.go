@@ -220,15 +220,16 @@ func (i *Instance) checkpointLoop(ctx context.Context, c *core) {
 		data.next -= time.Duration(rand.Int64N(int64(data.interval)/2 + 1))
 	}
 	var ofCatalog schedule
-	ticker := time.NewTicker(checkpointPoll)
-	defer ticker.Stop()
+	timer := time.NewTimer(checkpointPoll)
+	defer timer.Stop()
 	for {
+		timer.Reset(real.Until(checkpointPoll))
 		// A wish that can not be fulfilled now is made again.
 		wanted, catalogWanted := false, false
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		case <-c.dataWish:
 			wanted = true
 		case <-c.catalogWish:

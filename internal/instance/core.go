@@ -57,9 +57,10 @@ type core struct {
 	book      addressBook
 	transport *transport.Transport
 	reports   reports
-	// grouped gets a token when something about a group has changed. membersOf is the catalog's index on which the members of the data
+	// grouped and led get a token when something about a group has changed. membersOf is the catalog's index on which the members of the data
 	// group were last decided; it belongs to that group's loop.
 	grouped   chan struct{}
+	led       chan struct{}
 	membersOf uint64
 
 	// schemaSaid is what this instance, as the leader of its replicaset, said last to a change of the schema.
@@ -142,7 +143,7 @@ func (i *Instance) openLog(name string, id datadir.Identity, mode wal.SyncMode) 
 
 // openCore recovers both groups from disk: snapshot, then the log as far as it is known to be committed.
 func (i *Instance) openCore(id datadir.Identity) (*core, error) {
-	c := &core{id: id, grouped: make(chan struct{}, 1)}
+	c := &core{id: id, grouped: make(chan struct{}, 1), led: make(chan struct{}, 1)}
 	if err := i.openCatalog(c); err != nil {
 		return nil, errors.Join(err, c.close())
 	}

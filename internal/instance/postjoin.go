@@ -20,6 +20,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/replicaset"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 func newCore(id datadir.Identity, state *catalog.State) *core {
@@ -93,7 +94,7 @@ func (i *Instance) startGroups(c *core) error {
 	defer close(started)
 	c.transport = i.newTransport(c, started)
 	i.prepareFetching(c)
-	phase := i.clock.Boot()
+	phase := i.clock.Boot() + real.Until(catalogGroup.TickLength())
 	c.catalogLoop = runner.Start(runner.Config[*catalogrunner.Request]{
 		Send: i.sender(c, wire.GroupCatalog), Fetch: c.catalogFetcher.Fetch, OnSnapshotWanted: c.catalogWish.make,
 		OnInstalled: func(p raftgroup.Position) { c.catalogSnapshot.Store(p.Index) },
@@ -120,9 +121,11 @@ func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {
 			i.sink.Emit(event.LeaderChanged{At: i.clock.Wall(), Group: name, Term: s.Term, Leader: s.LeaderID})
 		}
 		c.governor.Notify()
-		select {
-		case c.grouped <- struct{}{}:
-		default:
+		for _, wake := range []chan struct{}{c.grouped, c.led} {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
 		}
 	}
 }

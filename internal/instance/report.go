@@ -14,6 +14,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/transport"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // Instances tell the catalog's leader how they are: with each of their raft messages, and at once when something about it
@@ -179,7 +180,7 @@ func (i *Instance) reportLoop(ctx context.Context, c *core) {
 		if leader == c.id.RaftID {
 			c.governor.Notify() // what it waits for may have come without a word
 		}
-		every := reportIdle
+		every := real.Until(reportIdle)
 		if i.clock.Boot()-changedAt < reportSettled {
 			every = reportBusy
 		}

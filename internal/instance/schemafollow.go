@@ -17,6 +17,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/replicaset"
 	"github.com/lycosadb/lycosa/internal/rpc/wire"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // With more than one replicaset the catalog has the schema, and the leader of each data group makes the dictionary of its
@@ -24,8 +25,11 @@ import (
 // committed: then all rows fit, and all that are written from then on; what is aborted is taken back. That is why only such
 // changes are made in advance as can be taken back, whatever is written meanwhile.
 
-// schemaEvery is how often a leader looks at its schema without being woken.
-const schemaEvery = 100 * time.Millisecond
+const (
+	// schemaEvery is how often a leader looks at its schema without being woken, schemaAgain how long after a failure.
+	schemaEvery = time.Second
+	schemaAgain = 100 * time.Millisecond
+)
 
 // errAgain says that there may be more to do.
 var errAgain = errors.New("look again")
@@ -42,18 +46,19 @@ type schemaSeen struct {
 func (i *Instance) schemaLoop(ctx context.Context, c *core) {
 	wake := c.catalog.Subscribe()
 	defer c.catalog.Unsubscribe(wake)
-	ticker := time.NewTicker(schemaEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(schemaAgain)
+	defer timer.Stop()
 	var done schemaSeen
 	complained := ""
 	for ctx.Err() == nil {
+		every := real.Until(schemaEvery)
 		view := c.catalog.View()
 		if seen := c.schemaSeen(view); seen != done {
 			done = seen
 			if seen.leading && view.KeepsSchema() {
 				err := i.followSchema(ctx, c, view)
 				if err != nil {
-					done = schemaSeen{}
+					done, every = schemaSeen{}, schemaAgain
 				}
 				if errors.Is(err, errAgain) {
 					continue
@@ -64,9 +69,11 @@ func (i *Instance) schemaLoop(ctx context.Context, c *core) {
 				}
 			}
 		}
+		timer.Reset(every)
 		select {
 		case <-wake:
-		case <-ticker.C:
+		case <-c.led:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
 	}

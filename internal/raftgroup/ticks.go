@@ -40,7 +40,8 @@ func (g *Group) IdleTicks() int {
 	case !voter:
 		return g.cfg.electionTicks
 	case g.role == RoleFollower && g.leader != 0 && g.gone == 0:
-		return max(0, g.cfg.electionTicks-1-g.quiet)
+		// The second half is counted awake: who was not scheduled for a while may find a heartbeat that waits for him.
+		return max(0, g.cfg.electionTicks/2-g.quiet)
 	}
 	return 0
 }

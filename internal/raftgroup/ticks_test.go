@@ -22,7 +22,7 @@ func mustIdle(t *testing.T, g *raftgroup.Group, now time.Duration) int {
 	return ticks
 }
 
-// TestIdleTicks: a leader may sleep until its next heartbeats, a follower for almost as long as the leader may be silent; neither may be
+// TestIdleTicks: a leader may sleep until its next heartbeats, a follower for half as long as the leader may be silent; neither may be
 // told so while something is under way.
 func TestIdleTicks(t *testing.T) {
 	g := leader(t, trio)
@@ -71,11 +71,11 @@ func TestIdleTicksOfAFollower(t *testing.T) {
 	}
 	for range 5 {
 		heartbeat()
-		if n := mustIdle(t, g, now); n != 9 {
-			t.Fatalf("a follower may sleep for %d ticks, want 9", n)
+		if n := mustIdle(t, g, now); n != 5 {
+			t.Fatalf("a follower may sleep for %d ticks, want 5", n)
 		}
 		if n := g.IdleTicks(); n != 0 {
-			t.Fatalf("before the promise ends a follower may sleep for %d more ticks", n)
+			t.Fatalf("a follower may sleep for %d more ticks", n)
 		}
 	}
 	now += 2 * time.Second // nobody was heard: it campaigns within 20 ticks

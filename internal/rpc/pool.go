@@ -44,6 +44,13 @@ type conn struct {
 	*client.Client
 	// calls are started, answers have come; waiting are those that somebody waits for.
 	calls, answers, waiting atomic.Int64
+
+	// What follows belongs to tend: what calls and answers were at its last look, unless it has not looked yet, when the connection was
+	// last used, and whether a ping is out.
+	looked                 bool
+	lastCalls, lastAnswers int64
+	used                   time.Time
+	pinging                atomic.Bool
 }
 
 // Wait waits for the answer of a call that Start began. It must be called once.
@@ -53,6 +60,8 @@ type Wait = func(ctx context.Context) (answer []byte, err error)
 func New(o Options) *Pool {
 	p := &Pool{opts: o.withDefaults(), peers: make(map[string]*peer), counts: make(map[string]*counts)}
 	p.ctx, p.close = context.WithCancel(context.Background())
+	p.done.Add(1)
+	go p.tend()
 	return p
 }
 
@@ -304,43 +313,70 @@ func (e *loginError) Error() string { return "login: " + e.err.Error() }
 
 func (e *loginError) Unwrap() error { return e.err }
 
-// watch tends a connection until it ends: it closes one that nobody needs, and cuts one that has fallen silent. TCP alone
-// would find out after minutes, and after a long silence of the network it would go on waiting for most of that time again.
+// watch waits for the end of a connection.
 func (p *Pool) watch(address string, c *conn) {
+	defer p.done.Done()
+	select {
+	case <-p.ctx.Done():
+		c.Close()
+	case <-c.Ended():
+		if c.answers.Load() > 0 && p.ctx.Err() == nil {
+			p.opts.OnLost(address)
+		}
+	}
+}
+
+// tend closes connections that nobody needs, and cuts those that have fallen silent. TCP alone would find out after minutes, and
+// after a long silence of the network it would go on waiting for most of that time again.
+func (p *Pool) tend() {
 	defer p.done.Done()
 	tick := time.NewTicker(p.opts.Silence)
 	defer tick.Stop()
-	used := time.Now()
-	var calls, answers int64
 	for {
 		select {
 		case <-p.ctx.Done():
-			c.Close()
-			return
-		case <-c.Ended():
-			if c.answers.Load() > 0 && p.ctx.Err() == nil {
-				p.opts.OnLost(address)
-			}
 			return
 		case <-tick.C:
 		}
-		started, came, waiting := c.calls.Load(), c.answers.Load(), c.waiting.Load()
-		if waiting > 0 || started != calls {
-			used = time.Now()
+		p.mu.Lock()
+		conns := make(map[string]*conn, len(p.peers))
+		for address, peer := range p.peers {
+			if peer.conn != nil {
+				conns[address] = peer.conn
+			}
 		}
-		switch silent := came == answers && (waiting > 0 || started != calls); {
-		case c.Err() != nil:
-			return
-		case time.Since(used) >= p.opts.IdleTimeout:
-			p.forget(address, c)
-			c.Close()
-			return
-		case silent && !p.alive(c):
-			p.opts.Logger.Info("instance does not answer, its connection is cut", "address", address)
-			c.Close()
-			return
+		p.mu.Unlock()
+		for address, c := range conns {
+			p.look(address, c)
 		}
-		calls, answers = started, came
+	}
+}
+
+// look looks after a connection.
+func (p *Pool) look(address string, c *conn) {
+	started, came, waiting := c.calls.Load(), c.answers.Load(), c.waiting.Load()
+	fresh, more := !c.looked, started != c.lastCalls
+	silent := came == c.lastAnswers && (waiting > 0 || more)
+	c.looked, c.lastCalls, c.lastAnswers = true, started, came
+	if fresh || waiting > 0 || more {
+		c.used = time.Now()
+	}
+	switch {
+	case fresh || c.Err() != nil || c.pinging.Load():
+	case time.Since(c.used) >= p.opts.IdleTimeout:
+		p.forget(address, c)
+		c.Close()
+	case silent:
+		c.pinging.Store(true)
+		p.done.Add(1)
+		go func() {
+			defer p.done.Done()
+			defer c.pinging.Store(false)
+			if !p.alive(c) {
+				p.opts.Logger.Info("instance does not answer, its connection is cut", "address", address)
+				c.Close()
+			}
+		}()
 	}
 }
 

@@ -99,6 +99,7 @@ func (l *Loop[R]) run() {
 			l.alarm = 0
 			now := l.makeUp()
 			if l.pace.Due(now) {
+				l.hear(now)
 				l.tick(now)
 			}
 		case m := <-l.inbox:
@@ -164,6 +165,14 @@ func (l *Loop[R]) makeUp() (now time.Duration) {
 		l.tick(now)
 	}
 	return now
+}
+
+// hear takes the messages that have come: a leader that has spoken is not to be missed because this process was not scheduled.
+func (l *Loop[R]) hear(now time.Duration) {
+	for range len(l.inbox) {
+		l.step(now, <-l.inbox)
+		l.drain()
+	}
 }
 
 // step gives the group a message. One that it does not take is of a stranger or of the past. One that brings a snapshot is

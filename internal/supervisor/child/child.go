@@ -20,6 +20,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/supervisor/ipc"
 	"github.com/lycosadb/lycosa/internal/supervisor/title"
 	"github.com/lycosadb/lycosa/internal/sys"
+	"github.com/lycosadb/lycosa/internal/sys/real"
 )
 
 // The descriptors that the parent hands over.
@@ -159,16 +160,17 @@ func (c *Child) LockFD() uintptr { return c.lock.Fd() }
 func (c *Child) KeepAlive(healthy func() bool) {
 	every := max(time.Duration(c.handoff.AliveMs)*time.Millisecond, time.Millisecond)
 	go func() {
-		ticker := time.NewTicker(every)
-		defer ticker.Stop()
+		timer := time.NewTimer(every)
+		defer timer.Stop()
 		for {
 			if healthy == nil || healthy() {
 				_ = c.send(ipc.Message{Kind: ipc.Alive})
 			}
+			timer.Reset(real.Until(every))
 			select {
 			case <-c.closed:
 				return
-			case <-ticker.C:
+			case <-timer.C:
 			}
 		}
 	}()

@@ -13,6 +13,12 @@ import (
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
+var started = time.Now()
+
+// Until returns how long it is until the next of the moments, so far apart, that this process has for what can be done at any time:
+// timers that ring together wake it once. It is more than 0 and at most that far.
+func Until(apart time.Duration) time.Duration { return apart - time.Since(started)%apart }
+
 // FS is the file system of the operating system.
 type FS struct{}
 
