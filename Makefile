@@ -52,7 +52,7 @@ soak: build ## an hour or more: $(SOAKSEEDS) simulated seeds, all planted bugs, 
 	$(MAKE) sim SIMSEEDS=$(SOAKSEEDS) DISCOVERYSEEDS=$(SOAKSEEDS) GOVERNORSEEDS=$$(($(SOAKSEEDS) / 10))
 	$(GO) run ./test/planted
 	$(GO) test -count=1 -timeout 0 ./test -run TestKillsAtRandom -crash-kills 1000
-	$(GO) test -count=1 -timeout 0 ./test/faults -faults-rounds 15
+	$(GO) test -count=1 -timeout 0 ./test/faults -faults-rounds 15 -faults-power-cuts 50 -faults-joins 24
 	./tools/fuzz-all $(SOAKFUZZ)
 
 fuzz: ## every fuzz target for $(FUZZTIME) each

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,12 +104,19 @@ func (c *cluster) start(i int) *proc {
 // startUnder is start under another program.
 func (c *cluster) startUnder(i int, wrap ...string) *proc {
 	c.t.Helper()
+	return c.startWith(i, wrap)
+}
+
+// startWith is start under another program, if there is one, with more arguments.
+func (c *cluster) startWith(i int, wrap []string, args ...string) *proc {
+	c.t.Helper()
 	var peers []string
 	for n := range c.factor {
 		peers = append(peers, c.net.address(n))
 	}
-	c.instances[i] = launch(c.t, c.net, i, c.dirs[i], wrap, append([]string{"--peer", strings.Join(peers, ","), "--cookie-file", c.cookie(),
-		"--replication-factor", fmt.Sprint(c.factor)}, c.args...)...)
+	all := slices.Concat([]string{"--peer", strings.Join(peers, ","), "--cookie-file", c.cookie(),
+		"--replication-factor", fmt.Sprint(c.factor)}, c.args, args)
+	c.instances[i] = launch(c.t, c.net, i, c.dirs[i], wrap, all...)
 	return c.instances[i]
 }
 

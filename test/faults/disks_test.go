@@ -141,24 +141,6 @@ func (s *scene) slowDisk(victim int) {
 	s.c.start(victim)
 }
 
-// promote makes an instance lead its replicaset, as an operator does.
-func (s *scene) promote(i int) {
-	s.Helper()
-	doc, ok := s.c.instances[i].status()
-	if !ok {
-		s.Fatalf("no status of instance %d", i+1)
-	}
-	var asked time.Time
-	waitFor(s, doc.Name+" to lead", waitHealed, func() bool {
-		role, _, _, _ := s.c.instances[i].group("data")
-		if role != "leader" && time.Since(asked) > 3*time.Second {
-			asked = time.Now() // a failover may have changed the target meanwhile, so it is asked again
-			_, _ = command(binary, "promote", doc.Name, "--peer", filepath.Join(s.c.dirs[i], "admin.sock"), "--timeout", "5s")
-		}
-		return role == "leader"
-	})
-}
-
 // fillDisk fills the disk of an instance, writes until it finds no more room, and makes room again. The others go on, whoever
 // led before.
 func (s *scene) fillDisk(victim *proc) {

@@ -1,10 +1,7 @@
 package faults
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
@@ -147,6 +144,13 @@ var faultsOfThree = []fault{
 		s.withLeader(func(_ int, others []int) { s.fillDisk(s.c.instances[others[0]]) })
 	}},
 	{"all disks are full", func(s *scene) { s.fillAll() }},
+	{"the lead goes round", func(s *scene) {
+		for _, i := range s.chance.Perm(3) {
+			s.promote(i)
+			s.majorityGoesOn(s.all())
+		}
+	}},
+	{"one loses its files and is replaced", func(s *scene) { s.loseAndReplace() }},
 	{"one is expelled and another one joins", func(s *scene) { s.expelAndJoin() }},
 }
 
@@ -185,36 +189,5 @@ func (s *scene) pauseLeader(least, most time.Duration) {
 		goOn := s.c.instances[leader].pause()
 		s.hold(least, most)
 		goOn()
-	})
-}
-
-// expelAndJoin expels a follower and lets an instance with an empty directory take its place.
-func (s *scene) expelAndJoin() {
-	s.Helper()
-	s.withLeader(func(leader int, others []int) {
-		leaves := others[s.chance.IntN(len(others))]
-		gone := s.c.instances[leaves]
-		doc, ok := gone.status()
-		if !ok {
-			s.Fatalf("no status of instance %d", leaves+1)
-		}
-		if out, err := command(binary, "expel", doc.Name, "--peer", filepath.Join(s.c.dirs[leader], "admin.sock"), "--timeout", "30s"); err != nil {
-			s.Fatalf("%v\n%s", err, out)
-		}
-		if code := gone.ended(); code != 2 {
-			s.Fatalf("the expelled instance ended with %d, want 2", code)
-		}
-		s.l.flows(s, "after the expulsion", 20)
-		if err := os.Rename(s.c.dirs[leaves], fmt.Sprintf("%s-expelled-%d", s.c.dirs[leaves], s.l.round)); err != nil {
-			s.Fatal(err)
-		}
-		s.l.young.Store(s.c.net.address(leaves))
-		next := s.c.start(leaves)
-		// From then on it has what was there before it came.
-		waitFor(s, "the new one to have connected", waitHealed, func() bool {
-			doc, ok := next.status()
-			return ok && doc.State == "RolesConfigured"
-		})
-		s.l.grown.Store(s.l.now())
 	})
 }

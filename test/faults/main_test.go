@@ -1,5 +1,5 @@
-// Package faults runs clusters of the real binary under load while the network is cut, processes are stopped and killed,
-// disks fill up and the power fails, and then judges what the clients saw. Effects: processes, files, and network
+// Package faults runs clusters of the real binary under load while the network is cut, slow or lossy, processes are stopped and
+// killed, disks fill up, fail or are slow, the power fails, and instances join and leave, and then judges what the clients saw. Effects: processes, files, and network
 // namespaces, mounts and loop devices that end with the test's process. It decides nothing about the product; what is
 // right is said by the specification.
 package faults
@@ -25,6 +25,7 @@ import (
 var (
 	rounds = flag.Int("faults-rounds", 1, "how often the list of faults is gone through")
 	cuts   = flag.Int("faults-power-cuts", 2, "number of power cuts")
+	joins  = flag.Int("faults-joins", 4, "how many crashes in a join, of 24")
 	seed   = flag.Uint64("faults-seed", 0, "seed of the choices; 0 draws one")
 )
 

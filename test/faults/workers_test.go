@@ -138,6 +138,7 @@ func (w *worker) register() {
 		return
 	}
 	w.l.mu.Lock()
+	w.l.h.leads("data, as it tells its clients", term, w.address)
 	w.l.h.accesses = append(w.l.h.accesses, a)
 	w.l.mu.Unlock()
 }
