@@ -493,7 +493,9 @@ func TestOneIsMissing(t *testing.T) {
 	}
 }
 
-// A leader that is asked to stop hands over first: a client of another instance goes on, and what he was told of each write is true.
+// A leader that is asked to stop hands over first: a client of another instance, which passes his writes on, notices nothing of it.
+// Each is done at the first attempt, those too that were on their way when the old leader closed its connections. How long a write
+// may take meanwhile is measured by the benchmark of clusters.
 func TestStopHandsOver(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, 3)
@@ -510,23 +512,15 @@ func TestStopHandsOver(t *testing.T) {
 		old.signal(syscall.SIGTERM)
 		<-old.done
 	}()
-	written, unknown := 0, false
-	for done := false; !done || written < 200; {
+	written := 0
+	for done := false; !done || written < 200; written++ {
 		select {
 		case <-stopping:
 			done = true
 		default:
 		}
-		err := writeSomewhere(other, written)
-		switch code := codeOf(err); {
-		case code == 0:
-			written, unknown = written+1, false
-		case code == 3 && unknown: // it was done
-			written, unknown = written+1, false
-		case code == 3:
-			t.Fatalf("write %d was refused, and is there: %v", written, err)
-		default: // surely not done, but for 12001: one that was on its way when the old leader closed its connections
-			unknown = unknown || code == 12001
+		if err := writeSomewhere(other, written); err != nil {
+			t.Fatalf("write %d: %v", written, err)
 		}
 	}
 	if old.code != 0 {

@@ -51,7 +51,7 @@ func yield(ctx context.Context, call func(context.Context, func(*raftgroup.Group
 	for wait := yieldRetry; ctx.Err() == nil; wait = min(2*wait, yieldRetryMax) {
 		var to uint64
 		err := call(ctx, func(g *raftgroup.Group) error {
-			if to = heir(g); to == 0 {
+			if to = heir(g, 0); to == 0 {
 				return nil
 			}
 			return g.TransferLeader(to)

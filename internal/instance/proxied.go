@@ -46,13 +46,19 @@ func proxyError(err error) error {
 		return fmt.Errorf("%w: %w", errElsewhere, err)
 	case answered == nil:
 		return errcode.New(errcode.UnknownOutcome, "the leader was not heard any more")
-	}
-	for _, code := range []errcode.Code{errcode.NotALeader, errcode.LeaderUnknown, errcode.Loading, errcode.Uninitialized, errcode.Shutdown} {
-		if answered.Code == code {
-			return fmt.Errorf("%w: %w", errElsewhere, err)
-		}
+	case notCarriedOut(answered.Code):
+		return fmt.Errorf("%w: %w", errElsewhere, err)
 	}
 	return answered
+}
+
+// notCarriedOut tells whether an error says that the request was not carried out, and would be by another instance, or later.
+func notCarriedOut(code errcode.Code) bool {
+	switch code {
+	case errcode.NotALeader, errcode.LeaderUnknown, errcode.Loading, errcode.Uninitialized, errcode.Shutdown, errcode.ProposalDropped:
+		return true
+	}
+	return false
 }
 
 // answerProxy runs statements that came to another replica of the group, if this one leads. An error means that none of them
@@ -69,8 +75,11 @@ func (i *Instance) answerProxy(ctx context.Context, message []byte) ([]byte, err
 	if s := c.dataLoop.Status(); s.Role != raftgroup.RoleLeader {
 		return nil, raftgroup.NotLeader(s.LeaderID)
 	}
-	// Who asks may know of a grant that this instance has not heard of.
-	if err := c.catalog.Wait(ctx, m.Header.Applied); err != nil {
+	// Who asks may know of a grant that this instance has not heard of, and will not hear of when it stops.
+	behind, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(i.server.Serving(), cancel)()
+	defer cancel()
+	if err := c.catalog.Wait(behind, m.Header.Applied); err != nil {
 		return nil, errcode.New(errcode.NotALeader, "the leader's catalog is behind")
 	}
 	return runProxied(ctx, c, c.dataLoop.Submit, m.Statements)
@@ -138,7 +147,7 @@ func proxiedBatch(c *core, statements []wire.ProxyStatement) (*replicaset.Batch,
 type collector struct {
 	mu      sync.Mutex // guards the rest, until done is closed
 	replies []wire.ProxyReply
-	// left is how many are missing, refused how many say that this replica does not lead.
+	// left is how many are missing, refused how many were not carried out because this replica does not lead, or stops.
 	left, refused int
 	done          chan struct{}
 }
@@ -157,7 +166,7 @@ func (l *collector) Complete(frames []byte) {
 		if err != nil || r.Sync >= uint64(len(l.replies)) {
 			return // a bug; who waits gives up
 		}
-		if r.Err != nil && r.Err.Code == errcode.NotALeader {
+		if r.Err != nil && notCarriedOut(r.Err.Code) {
 			l.refused++
 		}
 		l.replies[r.Sync] = wire.ProxyReply{Code: r.Code, Body: r.Body}

@@ -15,8 +15,11 @@ import (
 const (
 	loopsTimeout = 5 * time.Second
 	drainTimeout = 3 * time.Second
-	// handOverTimeout bounds the wait for a successor.
-	handOverTimeout = time.Second
+	// handOverTimeout bounds the wait for a successor of each group, handOverPoll is how often one is looked for.
+	handOverTimeout = 1500 * time.Millisecond
+	handOverPoll    = 10 * time.Millisecond
+	// quiesceTimeout bounds the wait for entries on their way, which without a quorum never get there.
+	quiesceTimeout = time.Second
 )
 
 // shutdown is a clean stop: the instance asks for target grade Offline and waits until it has it, then answers what is in
@@ -51,45 +54,69 @@ func (i *Instance) shutdown(c *core) error {
 // handOver gives up the leadership of both groups, the data's first, where another voter can take it: clients find a leader
 // without waiting for an election.
 func (i *Instance) handOver(ctx context.Context, c *core) {
-	for _, g := range []struct {
-		name string
-		call func(context.Context, func(*raftgroup.Group) error) error
-		loop interface{ Status() raftgroup.Status }
-	}{{dataName, c.dataLoop.Call, c.dataLoop}, {catalogName, c.catalogLoop.Call, c.catalogLoop}} {
-		var to uint64
-		err := g.call(ctx, func(group *raftgroup.Group) error {
-			if to = heir(group); to == 0 {
-				return nil
+	i.handGroupOver(ctx, dataName, c.dataLoop.Call)
+	i.handGroupOver(ctx, catalogName, c.catalogLoop.Call)
+}
+
+// handGroupOver tries until another replica leads. One that has just started declines at first, and then the group goes on here.
+func (i *Instance) handGroupOver(ctx context.Context, name string, call func(context.Context, func(*raftgroup.Group) error) error) {
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	var last uint64
+	for {
+		done := false
+		err := call(ctx, func(g *raftgroup.Group) error {
+			to := heir(g, last)
+			if done = g.Status().Role != raftgroup.RoleLeader || to == 0; done || !g.Leading() {
+				return nil // or a transfer is under way
 			}
-			return group.TransferLeader(to)
+			if to != last {
+				i.log.Info("handing the leadership over", "group", name, "to", to)
+			}
+			last = to
+			return g.TransferLeader(to)
 		})
-		if err != nil || to == 0 {
-			continue
+		if err != nil || done {
+			return
 		}
-		i.log.Info("handing the leadership over", "group", g.name, "to", to)
-		// Another attempt is not made: who waits for the end of this process has waited for an election then.
-		until := i.clock.Boot() + handOverTimeout
-		for g.loop.Status().LeaderID != to && ctx.Err() == nil && i.clock.Boot() < until {
-			pause(ctx, connectPoll)
-		}
+		pause(ctx, handOverPoll)
 	}
 }
 
-// heir is the voter that is the furthest of those that answer, 0 if this replica does not lead or is the only one.
-func heir(g *raftgroup.Group) (to uint64) {
+// heir is the voter that is the furthest of those that answer, one that has just been asked in vain only if there is no other; 0
+// if this replica does not lead or is the only one.
+func heir(g *raftgroup.Group, asked uint64) (to uint64) {
 	var match uint64
 	for _, m := range g.Members() {
-		if m.ID != g.Status().ID && !m.Learner && m.Active && (to == 0 || m.Match > match) {
+		if m.ID == g.Status().ID || m.Learner || !m.Active {
+			continue
+		}
+		if to == 0 || to == asked || m.Match > match && m.ID != asked {
 			to, match = m.ID, m.Match
 		}
 	}
 	return to
 }
 
+// quiesce lets both groups decide what was run, while this instance still hears the others, and refuses the rest: no client is left
+// with an unknown outcome.
+func (i *Instance) quiesce() {
+	c := i.core.Load()
+	if c == nil || c.dataLoop == nil || c.catalogLoop == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), quiesceTimeout)
+	defer cancel()
+	if err := errors.Join(c.dataLoop.Quiesce(ctx), c.catalogLoop.Quiesce(ctx)); err != nil {
+		i.log.Warn("not all writes were decided before the stop", "waited", quiesceTimeout, "error", err)
+	}
+}
+
 // closeAll gives everything back in reverse order. Nothing that can hang is waited for beyond its timeout.
 func (i *Instance) closeAll(clean bool) {
 	if i.server != nil {
 		i.dismiss()
+		i.quiesce()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()

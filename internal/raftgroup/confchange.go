@@ -74,8 +74,8 @@ func votersAfter(voters []uint64, changes []Change) []uint64 {
 }
 
 // TransferLeader asks this leader to hand over to another voter, when all that it has proposed is applied. Its lease ends at once
-// and for the rest of the term; proposals are refused until the transfer has succeeded, or an election timeout has passed before
-// it could begin or since. Errors, with nothing done: not
+// and for the rest of the term; proposals are refused until the transfer has succeeded, the other has declined because it has just
+// started, or an election timeout has passed before it could begin or since. Errors, with nothing done: not
 // leader, or the other is no voter, or this replica itself.
 func (g *Group) TransferLeader(to uint64) error {
 	if g.role != RoleLeader {
@@ -99,6 +99,21 @@ func (g *Group) bequeath() {
 	to := g.heir
 	g.heir, g.dirty = 0, true
 	g.rn.TransferLeader(to)
+}
+
+// decline tells a leader that this replica may not take over yet, since it has just started: the leader need not wait for it. It
+// is a hint of nothing, which says nothing to those who do not know it.
+func (g *Group) decline(m *pb.Message) {
+	g.dirty = true
+	g.send(&pb.Message{Type: hintType.Enum(), From: new(g.cfg.ID), To: m.From, Index: new(uint64(0)), LogTerm: new(uint64(0))})
+}
+
+// declined ends a transfer to a replica that does not take over, so that the leader goes on at once.
+func (g *Group) declined(from uint64) {
+	if g.role == RoleLeader && g.rn.BasicStatus().LeadTransferee == from {
+		g.dirty = true
+		g.rn.TransferLeader(g.cfg.ID) // to itself: an end of what is under way
+	}
 }
 
 // handOver makes a leader that the membership to come does not count among its voters give up before that comes into effect.
@@ -145,6 +160,10 @@ func (g *Group) hint(m *pb.Message) {
 // hinted commits what another replica knows to be committed, if it is in the log. For the library this is an append without
 // entries, of a leader that is forgotten at once.
 func (g *Group) hinted(m *pb.Message) error {
+	if m.GetIndex() == 0 {
+		g.declined(m.GetFrom())
+		return nil
+	}
 	if g.role == RoleLeader || m.GetIndex() <= g.committed {
 		return nil
 	}

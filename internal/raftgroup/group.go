@@ -253,6 +253,7 @@ func (g *Group) Step(now time.Duration, m Message) error {
 		}
 	case pb.MsgTimeoutNow:
 		if g.now < g.silent {
+			g.decline(m.m)
 			return nil
 		}
 	case pb.MsgHeartbeat, pb.MsgApp, pb.MsgSnap:

@@ -506,3 +506,36 @@ func TestTransferWaitsForTheLastEntries(t *testing.T) {
 		t.Error("a transfer that could not begin is never given up")
 	}
 }
+
+// TestTransferDeclined: a voter that has just started may not take over. It says so, and the leader goes on at once, without its
+// lease; others it asks in vain for what is over hear nothing that matters.
+func TestTransferDeclined(t *testing.T) {
+	g := leader(t, trio)
+	if err := g.TransferLeader(2); err != nil {
+		t.Fatal(err)
+	}
+	_, _, sent := settleSending(g)
+	if len(sent) != 1 || sent[0].Kind() != "MsgTimeoutNow" || g.Leading() {
+		t.Fatalf("sent %v, leading %t", sent, g.Leading())
+	}
+	heir := newGroup(t, raftgroup.Config{ID: 2, Position: trio, Now: 10 * time.Second})
+	settleGroup(heir)
+	if err := heir.Step(10*time.Second, sent[0]); err != nil {
+		t.Fatal(err)
+	}
+	_, _, answers := settleSending(heir)
+	if len(answers) != 1 || heir.Status().Role == raftgroup.RoleCandidate {
+		t.Fatalf("answers %v, %+v", answers, heir.Status())
+	}
+	for range 2 { // a message may come twice
+		if err := g.Step(10*time.Second, answers[0]); err != nil {
+			t.Fatal(err)
+		}
+		if settleGroup(g); !g.Leading() || g.Lease() != (raftgroup.Lease{}) {
+			t.Fatalf("leading %t, lease %+v", g.Leading(), g.Lease())
+		}
+	}
+	if _, err := g.Propose(2, []byte("x")); err != nil {
+		t.Error(err)
+	}
+}

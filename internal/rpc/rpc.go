@@ -87,7 +87,8 @@ var ErrClosed = errors.New("the pool of connections is closed")
 // Error is a call without an answer. An error that the other side answered is an *errcode.Error instead.
 type Error struct {
 	Address, Procedure string
-	// Sent tells that the call was, or may have been, given to the network: it may be carried out, now or later.
+	// Sent tells that the call was, or may have been, given to the network: it may be carried out, now or later. A call that an
+	// instance which stops has not read counts as not sent.
 	Sent bool
 	Err  error
 }

@@ -42,7 +42,8 @@ var ErrClosed = errors.New("connection is closed")
 // ConnError is a failure of the connection, or of waiting, as opposed to an error that the server answered.
 type ConnError struct {
 	Op string
-	// Sent tells that the request was, or may have been, given to the network: what it asked for may have happened.
+	// Sent tells that the request was, or may have been, given to the network: what it asked for may have happened. It is
+	// false too if the server's last word was that it stops: then it has answered everything that it has read.
 	Sent bool
 	Err  error
 }
@@ -236,11 +237,12 @@ func (c *Client) fail(err error) {
 		return
 	}
 	c.failed = err
+	unread := errcode.Is(err, errcode.Shutdown)
 	close(c.ended)
 	c.conn.Close()
 	for id, f := range c.waiting {
 		delete(c.waiting, id)
-		f.err = &ConnError{Op: iproto.TypeName(f.op), Sent: id <= c.sentID, Err: err}
+		f.err = &ConnError{Op: iproto.TypeName(f.op), Sent: id <= c.sentID && !unread, Err: err}
 		f.finish()
 	}
 	c.work.Broadcast()

@@ -104,6 +104,9 @@ type Limits struct {
 	// PreAuthTimeout is how long a session that never logged in may take for its first request and for each frame that
 	// it has begun (10 s).
 	PreAuthTimeout time.Duration
+	// LateTimeout is how long a server that stops goes on reading from a connection, to refuse what comes, and once more as
+	// long for the peer to end it (250 ms).
+	LateTimeout time.Duration
 }
 
 const (
@@ -128,6 +131,8 @@ const (
 	// broke the protocol, so that the reply is not lost in a reset.
 	lingerBytes   = 1 << 20
 	lingerTimeout = time.Second
+	// pendingPoll is how often a connection of a server that stops looks whether all it owes is answered.
+	pendingPoll = 5 * time.Millisecond
 	// acceptPauseMax bounds the pause after a failed accept.
 	acceptPauseMax = time.Second
 	// userTextBytesMax bounds how much of a foreign user name is repeated in errors and events.
@@ -169,6 +174,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&l.Watches, 128)
 	setDefault(&l.WriteTimeout, 30*time.Second)
 	setDefault(&l.PreAuthTimeout, 10*time.Second)
+	setDefault(&l.LateTimeout, 250*time.Millisecond)
 	return o
 }
 

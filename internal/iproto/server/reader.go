@@ -80,7 +80,12 @@ func (s *Session) serve() {
 		switch err := s.fill(); {
 		case err == io.EOF || err == errEnd:
 			s.gone.Store(true)
-			s.drainReplies()
+			if err == errEnd {
+				s.refuseMeanwhile()
+			}
+			if s.drainReplies() && err == errEnd {
+				s.late()
+			}
 			return
 		case err != nil:
 			return

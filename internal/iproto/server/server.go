@@ -62,7 +62,7 @@ func New(o Options) *Server {
 	return s
 }
 
-// Serving ends when Shutdown begins: from then on nothing is read any more, and nobody can hear what would change that.
+// Serving ends when Shutdown begins: from then on nothing is run any more that is read.
 func (s *Server) Serving() context.Context { return s.serving }
 
 // SetBackend replaces the backend for all connections: each goes over at the end of the drain it is in. A session keeps
@@ -236,8 +236,9 @@ func (s *Server) StopAccepting() {
 	}
 }
 
-// Shutdown closes the listeners, stops reading, answers what is in flight and closes the connections. When ctx ends
-// first, the rest is cut and ctx's error returned. It may be called more than once.
+// Shutdown closes the listeners, runs nothing more, answers what is in flight, refuses for a short time what still comes
+// (error 279), and closes the connections. When ctx ends first, the rest is cut and ctx's error returned. It may be called more
+// than once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	first := !s.closing.Swap(true)

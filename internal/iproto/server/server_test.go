@@ -461,7 +461,7 @@ func TestAdminSocket(t *testing.T) {
 	}
 }
 
-// TestShutdownAnswers: what is in flight when the server is told to stop is still answered; what comes later is not read.
+// TestShutdownAnswers: what is in flight when the server is told to stop is still answered.
 func TestShutdownAnswers(t *testing.T) {
 	sessions := make(chan *Session, 1)
 	f := newFake(func(s *Session, _ *iproto.Request, out []byte) ([]byte, bool) {

@@ -293,9 +293,9 @@ func (s *Session) write(b []byte) error {
 	return nil
 }
 
-// drainReplies waits until everything taken over is completed and written, or the session is closed, and lets the
+// drainReplies waits until everything taken over is completed and written, or the session is closed (false), and lets the
 // writer goroutine end.
-func (s *Session) drainReplies() {
+func (s *Session) drainReplies() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.closed && (s.pending.Load() > 0 || s.writing || s.queue != nil) {
@@ -307,4 +307,5 @@ func (s *Session) drainReplies() {
 	}
 	s.ending = true
 	s.work.Signal()
+	return !s.closed
 }

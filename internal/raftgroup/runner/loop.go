@@ -193,6 +193,12 @@ func (l *Loop[R]) take(now time.Duration, m raftgroup.Message) {
 
 func (l *Loop[R]) beginStop() {
 	l.stopping = true
+	l.quiesce()
+}
+
+// quiesce refuses what comes from now on.
+func (l *Loop[R]) quiesce() {
+	l.quiet = true
 	l.mu.Lock()
 	if !l.poisoned {
 		l.refusal = errShutdown()
@@ -203,7 +209,7 @@ func (l *Loop[R]) beginStop() {
 
 // turn is ready when the machine has work of its own and may do it. It needs no room for another entry: work makes few.
 func (l *Loop[R]) turn() <-chan struct{} {
-	if l.worker == nil || l.poisoned || l.full || l.stopping || !l.cfg.Group.Leading() || !l.worker.Busy() {
+	if l.worker == nil || l.poisoned || l.full || l.quiet || !l.cfg.Group.Leading() || !l.worker.Busy() {
 		return nil
 	}
 	return l.ready
@@ -407,7 +413,7 @@ func (l *Loop[R]) publish() {
 // runBatch runs and proposes one batch of what is queued; false if there is nothing to run or no leave to run it.
 func (l *Loop[R]) runBatch() bool {
 	g := l.cfg.Group
-	if l.poisoned || l.full || l.stopping || l.installing || len(l.writes) >= writesInFlightMax || l.pending.bytes > pendingBytesMax {
+	if l.poisoned || l.full || l.quiet || l.installing || len(l.writes) >= writesInFlightMax || l.pending.bytes > pendingBytesMax {
 		return false
 	}
 	if !g.Leading() || !l.takeQueue() {
@@ -481,7 +487,7 @@ func (l *Loop[R]) refuseQueued() {
 	switch {
 	case l.full:
 		l.refuse(l.diskFullError())
-	case l.stopping:
+	case l.quiet:
 		l.refuse(errShutdown())
 	case g.Lone() || l.status.Load().Role == raftgroup.RoleLeader:
 	default:
@@ -530,7 +536,7 @@ func (l *Loop[R]) setFull(full bool) {
 	if l.refusal = nil; full {
 		l.refusal = l.diskFullError()
 	}
-	if l.stopping {
+	if l.quiet {
 		l.refusal = errShutdown()
 	}
 	l.mu.Unlock()

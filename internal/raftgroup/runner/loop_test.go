@@ -186,6 +186,47 @@ func TestStopRefusesWhatWaits(t *testing.T) {
 	}
 }
 
+// TestQuiesce: what was run is brought to its end, the rest is refused, and the loop goes on.
+func TestQuiesce(t *testing.T) {
+	gate := newGateFS(fault.New())
+	log := openLog(t, gate, wal.SyncFsync, 256<<10)
+	h := start(t, log, 0)
+	if err := wait(t, h.submit("a")); err != nil {
+		t.Fatal(err)
+	}
+	gate.close()
+	reqs := h.submit("run")
+	<-gate.waiting
+	ctx, cancel := context.WithCancel(context.Background())
+	quiet := make(chan error, 2)
+	go func() { quiet <- h.loop.Quiesce(ctx) }()
+	for !errcode.Is(h.loop.Submit(nil), errcode.Shutdown) {
+		time.Sleep(time.Millisecond)
+	}
+	if err := wait(t, h.submit("late")); !errcode.Is(err, errcode.Shutdown) {
+		t.Errorf("what came late: %v", err)
+	}
+	if cancel(); !errors.Is(<-quiet, context.Canceled) {
+		t.Error("quiet although a write is not decided")
+	}
+	gate.open()
+	if err := h.loop.Quiesce(context.Background()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-reqs[0].done:
+		if err != nil {
+			t.Errorf("what was run: %v", err)
+		}
+	default:
+		t.Error("quiet, and a write is not answered")
+	}
+	if err := h.loop.Call(context.Background(), func(*raftgroup.Group) error { return nil }); err != nil {
+		t.Errorf("the loop has ended: %v", err)
+	}
+	h.stop(t)
+}
+
 func TestStopDoesNotWaitForEver(t *testing.T) {
 	gate := newGateFS(fault.New())
 	log := openLog(t, gate, wal.SyncFsync, 256<<10)

@@ -138,6 +138,8 @@ const (
 	retryIntervalDefault = time.Second
 	// inboxMax bounds the messages of other replicas and the calls that wait.
 	inboxMax = 1024
+	// quiescePoll is how often Quiesce looks.
+	quiescePoll = 2 * time.Millisecond
 )
 
 // Loop is a running group.
@@ -206,6 +208,8 @@ type Loop[R any] struct {
 	full     bool
 	poisoned bool
 	stopping bool
+	// quiet: nothing is run any more, see Quiesce.
+	quiet bool
 }
 
 // Start starts the loop: entries above the group's applied index that are known to be committed are applied, a lone voter
@@ -333,6 +337,31 @@ func (l *Loop[R]) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// Quiesce refuses requests from now on as Stop does, and returns when what was run is decided: committed and answered, or void
+// because another replica leads. The loop goes on voting and following. Error: of the context, or ErrClosed of package wal.
+func (l *Loop[R]) Quiesce(ctx context.Context) error {
+	ticker := time.NewTicker(quiescePoll)
+	defer ticker.Stop()
+	for {
+		decided := false
+		err := l.Call(ctx, func(*raftgroup.Group) error {
+			if !l.quiet {
+				l.quiesce()
+			}
+			decided = l.poisoned || l.pending.empty() && l.unconfirmed() == 0
+			return nil
+		})
+		if err != nil || decided {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
