@@ -69,7 +69,7 @@ func usagef(format string, args ...any) error { return usageError(fmt.Errorf(for
 func Main(o Options) int {
 	a := &app{Options: o, fs: real.FS{}}
 	root := a.root()
-	root.SetArgs(o.Args)
+	root.SetArgs(append([]string{}, o.Args...)) // nil would mean those of the process
 	root.SetIn(o.Stdin)
 	root.SetOut(o.Stdout)
 	root.SetErr(o.Stderr)

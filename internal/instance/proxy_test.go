@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
@@ -224,8 +225,10 @@ func TestProxyEndsWithTheServer(t *testing.T) {
 	r.write(s, 1, replace(1, 1))
 	<-l.asked
 	l.answer <- nil
-	for r.group.waits() == 0 {
-		runtime.Gosched()
+	for end := time.Now().Add(patience); r.group.waits() == 0; runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("nobody waits for the write to be here")
+		}
 	}
 	s.silent()
 	quit()

@@ -136,7 +136,7 @@ func plant(b bug) (how string, err error) {
 	if err != nil {
 		return "", err
 	}
-	args := append([]string{"test", "-count=1", "-timeout=30m"}, flags...)
+	args := append([]string{"test", "-count=1", "-timeout=10m"}, flags...)
 	out, err := exec.Command("go", append(args, b.test...)...).CombinedOutput()
 	var exit *exec.ExitError
 	switch {

@@ -238,7 +238,8 @@ func (o *Options) run(ctx context.Context, src sourceOptions) (*Result, error) {
 	defer stop()
 	watch := &watch{o: o, p: p, threads: threads}
 	var done sync.WaitGroup
-	p.fromNs = p.clock.now() + int64(o.Warmup)
+	p.begunNs = p.clock.now()
+	p.fromNs = p.begunNs + int64(o.Warmup)
 	if o.Requests == 0 {
 		p.untilNs = p.fromNs + int64(o.Duration)
 	}

@@ -179,7 +179,7 @@ func TestUnsent(t *testing.T) {
 	})
 	o.Rate, o.Requests, o.Duration = 1000, 0, 100*time.Millisecond
 	r := mustRun(t, o)
-	if r.Requests != 0 || r.Unsent < 90 || r.Latency.P50 < 40_000 {
+	if r.Requests != 0 || r.Unsent < 99 || r.Unsent > 100 || r.Latency.P50 < 40_000 {
 		t.Errorf("%d requests, %d unsent, %+v", r.Requests, r.Unsent, r.Latency)
 	}
 }
@@ -191,12 +191,20 @@ func TestDuration(t *testing.T) {
 	o.ServerPID, o.ProgressEvery = os.Getpid(), time.Millisecond
 	var progress []Progress
 	o.Progress = func(p Progress) { progress = append(progress, p) }
-	r := mustRun(t, o)
-	if r.Seconds != 0.3 || r.Requests == 0 || r.ServerCPU == nil || *r.ServerRSS == 0 || r.ClientCPU <= 0 {
-		t.Errorf("%+v", r)
-	}
-	if len(progress) == 0 || progress[len(progress)-1].Requests == 0 {
-		t.Errorf("progress %+v", progress)
+	var r *Result
+	// A busy machine may leave a short run no time at all: then a longer one.
+	for ; ; o.Duration *= 2 {
+		progress = nil
+		r = mustRun(t, o)
+		if r.Seconds != o.Duration.Seconds() || r.ServerCPU == nil || *r.ServerRSS == 0 {
+			t.Fatalf("%+v", r)
+		}
+		if r.Requests > 0 && r.ClientCPU > 0 && len(progress) > 0 && progress[len(progress)-1].Requests > 0 {
+			break
+		}
+		if o.Duration > 30*time.Second {
+			t.Fatalf("%+v, progress %+v", r, progress)
+		}
 	}
 	if _, err := json.Marshal(r); err != nil {
 		t.Error(err)
@@ -214,7 +222,12 @@ func TestBrokenServers(t *testing.T) {
 		if want == "without a reply" {
 			o.Requests, o.Duration, o.Timeout = 0, 10*time.Millisecond, 30*time.Millisecond
 		}
-		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), want) {
+		_, err := Run(context.Background(), o)
+		// The time to wait for a reply is that for a connection too, which a busy machine may make too short.
+		for ; os.IsTimeout(err) && o.Timeout < time.Minute; o.Timeout *= 4 {
+			_, err = Run(context.Background(), o)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

@@ -24,9 +24,9 @@ const (
 type phase struct {
 	clock    clock
 	template *template
-	// fromNs and untilNs are the time in which requests count. Without an end, untilNs is math.MaxInt64.
-	fromNs, untilNs int64
-	drainMax        time.Duration
+	// begunNs is when the first request is due at a fixed rate; fromNs and untilNs are the time in which requests count. Without an end, untilNs is math.MaxInt64.
+	begunNs, fromNs, untilNs int64
+	drainMax                 time.Duration
 	// everyNs is the time between two requests of one connection at a fixed rate, 0 for a closed loop.
 	everyNs float64
 
@@ -120,7 +120,7 @@ func (t *thread) loop() error {
 			}
 		}
 	} else {
-		t.turnNs = float64(now)
+		t.turnNs = float64(t.p.begunNs)
 		for i, c := range t.conns {
 			c.dueNs = t.turnNs + t.p.everyNs*float64(i)/float64(len(t.conns))
 		}
@@ -128,6 +128,7 @@ func (t *thread) loop() error {
 	for {
 		now = t.p.clock.now()
 		if now >= t.p.untilNs || t.p.stop.Load() {
+			t.noteDue(min(now, t.p.untilNs))
 			t.finish(now)
 			t.countUnsent()
 		}
@@ -168,6 +169,24 @@ func (t *thread) finish(now int64) {
 	if !t.ended {
 		t.ended, t.endedNs = true, now
 	}
+}
+
+// noteDue gives their turn to the connections whose time came while this thread did not run, without sending.
+func (t *thread) noteDue(now int64) {
+	if t.p.everyNs == 0 || t.ended {
+		return
+	}
+	for t.turnNs < float64(now) {
+		t.takeTurn().owed++
+	}
+}
+
+// takeTurn is the connection whose turn it is, and goes on to the next.
+func (t *thread) takeTurn() *conn {
+	c := t.conns[t.cursor]
+	t.cursor = (t.cursor + 1) % len(t.conns)
+	t.turnNs += t.p.everyNs / float64(len(t.conns))
+	return c
 }
 
 // countUnsent counts what was due at a fixed rate and was not sent in time, with the time that it has waited.
@@ -323,11 +342,8 @@ func (t *thread) nextKey() (key uint32, ok bool) {
 
 // sendDue gives their turn to the connections whose time has come, and sets the timer to the next turn.
 func (t *thread) sendDue(now int64) error {
-	step := t.p.everyNs / float64(len(t.conns))
 	for t.turnNs <= float64(now) && !t.ended {
-		c := t.conns[t.cursor]
-		t.cursor = (t.cursor + 1) % len(t.conns)
-		t.turnNs += step
+		c := t.takeTurn()
 		c.owed++
 		if len(c.free) > 0 {
 			if err := t.refill(c, now); err != nil {
