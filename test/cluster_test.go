@@ -162,6 +162,13 @@ func TestThreeBecomeOne(t *testing.T) {
 	}
 }
 
+// rowsThere is rowsOf of an instance that answers sooner or later.
+func rowsThere(p *proc, space uint32) (n int) {
+	p.t.Helper()
+	waitFor(p.t, "an answer of "+p.listen, waitStart, func() bool { n = rowsOf(p, space); return n >= 0 })
+	return n
+}
+
 // rowsOf counts the rows of a space as an instance shows them, -1 if it does not answer.
 func rowsOf(p *proc, space uint32) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -196,7 +203,7 @@ func TestLeaderIsKilled(t *testing.T) {
 	}
 	old.kill()
 	next := c.leader("data", 3)
-	if got := rowsOf(next, 600); got != 50 {
+	if got := rowsThere(next, 600); got != 50 {
 		t.Fatalf("%d rows after the leader was killed, 50 were acknowledged", got)
 	}
 	after := table{t: t, c: next.admin(), id: 600}
@@ -486,7 +493,7 @@ func TestOneIsMissing(t *testing.T) {
 			c.online()
 			leader := c.leader("data", 3)
 			(table{t: t, c: leader.admin(), id: 600}).insert(list{100, "without the third"})
-			if n := rowsOf(leader, 600); n != 21 {
+			if n := rowsThere(leader, 600); n != 21 {
 				t.Fatalf("%d rows, want 21", n)
 			}
 		})
@@ -526,7 +533,7 @@ func TestStopHandsOver(t *testing.T) {
 	if old.code != 0 {
 		t.Fatalf("exit code %d of the leader that was stopped", old.code)
 	}
-	if n := rowsOf(c.leader("data", 3), 600); n != written {
+	if n := rowsThere(c.leader("data", 3), 600); n != written {
 		t.Fatalf("%d rows, %d were written", n, written)
 	}
 }

@@ -51,8 +51,8 @@ func strike(t testing.TB, p *proc, v victim) {
 	p.signal(syscall.SIGKILL)
 	p.ended(waitStop)
 	for _, c := range append(children, childrenOf(p.pid())...) {
-		if !gone(t, c, time.Second) {
-			t.Errorf("child %d lives on a second after its parent", c)
+		if !gone(t, c, waitStop) {
+			t.Errorf("child %d lives on after its parent", c)
 		}
 	}
 }

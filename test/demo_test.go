@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -67,10 +68,13 @@ func TestDemoOfThree(t *testing.T) {
 	const ready = "ready: all 3 instances are Online"
 	p := startCommand(t, options{}, args)
 	waitFor(t, "three instances that serve", waitStart, func() bool { return contains(p, ready) })
-	expect("default_1   default  i", "status", "--peer", first)
-	if grades := gradesOf(t, first); len(grades) != 3 || grades["i1"] != "Online" || grades["i2"] != "Online" || grades["i3"] != "Online" {
-		t.Fatalf("grades %v", grades)
-	}
+	waitFor(t, "a leader in the table", waitStart, func() bool {
+		code, out, _ := run(t, "status", "--peer", first)
+		return code == 0 && strings.Contains(out, "default_1   default  i")
+	})
+	waitFor(t, "three grades", waitStart, func() bool {
+		return maps.Equal(gradesOf(t, first), map[string]string{"i1": "Online", "i2": "Online", "i3": "Online"})
+	})
 	expect("i2: killed (supervisor", "demo", "kill", "i2", "--dir", dir)
 	waitFor(t, "the word that i2 is killed", waitStart, func() bool { return contains(p, "i2 was ended by signal 9") })
 	waitFor(t, "i2 to be marked Offline", waitStart, func() bool { return gradesOf(t, first)["i2"] == "Offline" })

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,7 +85,7 @@ func TestFailingDiskFromStart(t *testing.T) {
 		"-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=40+"}})
 	p.online()
 	s := createSpace(t, p.admin(), 600, "t1")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), waitStart)
 	defer cancel()
 	acked, failed := 0, false
 	for n := range 20_000 {

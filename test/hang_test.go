@@ -13,7 +13,7 @@ func TestHangingChild(t *testing.T) {
 	before := p.online()
 	createSpace(t, p.admin(), 600, "t1").insert(list{1, "kept"})
 	kill(t, before.PID, syscall.SIGSTOP)
-	if !gone(t, before.PID, 60*time.Second) {
+	if !gone(t, before.PID, waitStart) {
 		kill(t, before.PID, syscall.SIGKILL)
 		t.Fatal("a child that hangs is left alone")
 	}
@@ -57,7 +57,7 @@ func TestSecondInterrupt(t *testing.T) {
 	if p.code != 130 {
 		t.Errorf("exit code %d, want 130", p.code)
 	}
-	if !gone(t, child, time.Second) {
+	if !gone(t, child, waitStop) {
 		t.Error("the child is left")
 	}
 }

@@ -36,8 +36,8 @@ const adminPassword = "correct-horse"
 
 // The waits of the tests: generous, since the machine may be busy. Nothing is concluded from how long something took.
 const (
-	waitStart = 30 * time.Second
-	waitStop  = 20 * time.Second
+	waitStart = 2 * time.Minute
+	waitStop  = time.Minute
 	pollEvery = 2 * time.Millisecond
 )
 
@@ -219,7 +219,7 @@ func (p *proc) cleanup() {
 		<-p.done
 	}
 	for _, c := range children {
-		if !gone(p.t, c, 5*time.Second) {
+		if !gone(p.t, c, waitStop) {
 			p.t.Errorf("process %d outlived its supervisor", c)
 			_ = syscall.Kill(c, syscall.SIGKILL)
 		}
@@ -360,7 +360,7 @@ type status struct {
 }
 
 // web asks over connections of its own: a kept one would hold a dead instance's port.
-var web = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var web = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // get returns the answer to a GET, with code 0 if there was none.
 func (p *proc) get(path string) (code int, body []byte) {
@@ -462,7 +462,7 @@ func codeOf(err error) int {
 // run runs a command to its end.
 func run(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), waitStart)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = cleanEnviron()

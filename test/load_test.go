@@ -290,8 +290,9 @@ func TestSlowReaders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := strings.Count(p.output(), "too many unread replies"); n != slow {
-		t.Errorf("%d lines in the log", n)
+	lines := func() int { return strings.Count(p.output(), "too many unread replies") }
+	if !poll(waitStart, func() bool { return lines() >= slow }) || lines() != slow {
+		t.Errorf("%d lines in the log", lines())
 	}
 	reader.Close()
 	wg.Wait()

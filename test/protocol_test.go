@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
@@ -301,7 +300,7 @@ func TestWatchedKeys(t *testing.T) {
 func TestGracefulStop(t *testing.T) {
 	t.Parallel()
 	// A long timeout: the stop must be as fast as the client, not as the timeout.
-	p := startInstance(t, options{args: []string{"--shutdown-timeout", "15s"}})
+	p := startInstance(t, options{args: []string{"--shutdown-timeout", "10m"}})
 	p.online()
 	admin := p.admin()
 	createSpace(t, admin, 600, "s")
@@ -347,7 +346,7 @@ func TestGracefulStop(t *testing.T) {
 		t.Errorf("a client that watches nothing: %v", err)
 	}
 	c.Close()
-	if code := p.ended(10 * time.Second); code != 0 {
+	if code := p.ended(waitStop); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	p = p.again()

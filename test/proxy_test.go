@@ -112,7 +112,7 @@ func TestWritesAtAReplicaThroughFailover(t *testing.T) {
 	waitFor(t, "writes", waitStart, func() bool { return rowsOf(leader, 600) > 50 })
 	leader.kill()
 	next := c.leader("data", 3)
-	reached := rowsOf(next, 600)
+	reached := rowsThere(next, 600)
 	waitFor(t, "writes after the failover", waitStart, func() bool { return rowsOf(next, 600) > reached+50 })
 	close(quit)
 	wg.Wait()
@@ -124,7 +124,7 @@ func TestWritesAtAReplicaThroughFailover(t *testing.T) {
 	if lost > writers {
 		t.Errorf("%d unknown outcomes of %d writers", lost, writers)
 	}
-	if got := rowsOf(next, 600); got < total || got > total+lost {
+	if got := rowsThere(next, 600); got < total || got > total+lost {
 		t.Errorf("%d rows, %d were acknowledged, %d are unknown", got, total, lost)
 	}
 }

@@ -63,7 +63,7 @@ func TestRecoverFromSurvivor(t *testing.T) {
 	if c.leader("data", 1) != survivor || c.leader("catalog", 1) != survivor {
 		t.Fatal("the survivor does not lead its groups")
 	}
-	if got := rowsOf(survivor, 600); got != 50 {
+	if got := rowsThere(survivor, 600); got != 50 {
 		t.Fatalf("%d rows after the recovery, want 50", got)
 	}
 	after := table{t: t, c: survivor.admin(), id: 600}

@@ -15,23 +15,17 @@ import (
 	"github.com/lycosadb/lycosa/internal/iproto/client"
 )
 
-// shutdownMax is the default of --shutdown-timeout and what the rest of a stop may take.
-const shutdownMax = 5 * time.Second
-
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	p := startInstance(t, options{})
+	// A long timeout: a stop that only its timeout ends would not end in time.
+	p := startInstance(t, options{args: []string{"--shutdown-timeout", "10m"}})
 	uuid := p.online().InstanceUUID
 	s := createSpace(t, p.admin(), 600, "t1")
 	for n := range 50 {
 		s.insert(list{n, "row"})
 	}
 	want := s.json()
-	began := time.Now()
 	p.stop()
-	if took := time.Since(began); took > shutdownMax {
-		t.Errorf("the stop took %s", took)
-	}
 	for range 2 {
 		p = p.again()
 		if now := p.online().InstanceUUID; now != uuid {
@@ -225,8 +219,8 @@ func TestTwoStartsOnOneDirectory(t *testing.T) {
 	t.Parallel()
 	p := startInstance(t, options{})
 	p.online()
-	q := startInstance(t, options{dir: p.dir})
 	began := time.Now()
+	q := startInstance(t, options{dir: p.dir})
 	code := q.ended(waitStop)
 	if code != 2 || !strings.Contains(q.output(), strconv.Itoa(p.pid())) {
 		t.Errorf("exit code %d, want 2 and process %d:\n%s", code, p.pid(), q.output())

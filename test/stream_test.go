@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
@@ -139,7 +138,7 @@ func TestStreams(t *testing.T) {
 	expect("commit without a transaction", a.commit(), 0)
 
 	expect("begin with a timeout", a.begin(0.05), 0)
-	waitFor(t, "the transaction to expire", 5*time.Second, func() bool { return a.put(2, 8) == int(errcode.TransactionTimeout) })
+	waitFor(t, "the transaction to expire", waitStart, func() bool { return a.put(2, 8) == int(errcode.TransactionTimeout) })
 	expect("commit of an expired one", a.commit(), int(errcode.TransactionTimeout))
 	expect("after that", a.put(2, 100), 0)
 

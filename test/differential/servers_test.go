@@ -50,17 +50,22 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// freeAddresses finds n loopback addresses that nobody listens on. All are held until all are found, so that they differ.
-func freeAddresses(t testing.TB, n int) []string {
+// nextPort is where freeAddresses goes on: below the range from which the kernel takes ports for outgoing connections, and
+// below those of the tests that run beside these.
+var nextPort = 10_000 + os.Getpid()%1_500
+
+// freeAddresses finds n loopback addresses that nobody listens on, each once.
+func freeAddresses(t testing.TB, n int) (found []string) {
 	t.Helper()
-	var found []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for ; len(found) < n; nextPort++ {
+		if nextPort >= 12_000 {
+			t.Fatal("no free port")
 		}
-		defer l.Close()
-		found = append(found, l.Addr().String())
+		address := fmt.Sprintf("127.0.0.1:%d", nextPort)
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			found = append(found, address)
+		}
 	}
 	return found
 }

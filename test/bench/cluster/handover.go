@@ -122,8 +122,19 @@ func (c *cluster) promote(leader *instance) error {
 		return err
 	}
 	defer cl.Close()
-	if _, err := cl.Call(ctx, wire.ProcPromote, wire.AppendArguments(nil, wire.Promote{Name: d.Name}.Append(nil))); err != nil {
-		return fmt.Errorf("promote %s: %w", d.Name, err)
+	// A transfer that did not come to its end in time is begun again.
+	for try := 1; ; try++ {
+		_, err := cl.Call(ctx, wire.ProcPromote, wire.AppendArguments(nil, wire.Promote{Name: d.Name}.Append(nil)))
+		if err == nil {
+			break
+		}
+		if try == 5 {
+			return fmt.Errorf("promote %s: %w", d.Name, err)
+		}
+		c.b.logf("promote %s: %v; again", d.Name, err)
+		if err := c.b.rest(settle); err != nil {
+			return err
+		}
 	}
 	return c.b.until("the new leader", func() bool {
 		d, ok := next.look()

@@ -183,7 +183,7 @@ type document struct {
 }
 
 // web asks over connections of its own: a kept one would hold the port of an instance that was killed.
-var web = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var web = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // look asks an instance where it stands.
 func (in *instance) look() (d document, ok bool) {

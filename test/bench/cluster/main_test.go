@@ -38,7 +38,7 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout, stderr strings.Builder
-	err := run([]string{"-lycosa", program, "-dir", work, "-sections", "failover,switch", "-rounds", "1", "-limit", "3m"}, &stdout, &stderr)
+	err := run([]string{"-lycosa", program, "-dir", work, "-sections", "failover,switch", "-rounds", "1", "-limit", "10m"}, &stdout, &stderr)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
