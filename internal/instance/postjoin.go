@@ -106,11 +106,15 @@ func (i *Instance) startGroups(c *core) error {
 		Send: i.sender(c, wire.GroupData), Fetch: c.dataFetcher.Fetch, OnSnapshotWanted: c.dataWish.make,
 		OnInstalled: func(p raftgroup.Position) { c.snapshot.Store(p.Index) },
 		Log:         c.dataGroup.log, Group: dataGroup, Machine: c.machine, Name: dataName, Clock: i.clock, Phase: phase, Logger: i.log,
-		Bytes:    func(b *replicaset.Batch) int { return b.Bytes },
-		OnStatus: i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(c, dataName),
+		Bytes:       func(b *replicaset.Batch) int { return b.Bytes },
+		NoticeDelay: noticeDelay,
+		OnStatus:    i.groupStatus(c, dataName), OnPoison: i.poisoned(dataName), OnDiskFull: i.diskFull(c, dataName),
 	})
 	return nil
 }
+
+// noticeDelay is how long another replica may see rows later so that fewer messages are sent while many are written: see ADR 19.
+const noticeDelay = 2 * time.Millisecond
 
 // groupStatus wakes whoever waits for a leader, and puts the change on record.
 func (i *Instance) groupStatus(c *core, name string) func(raftgroup.Status) {

@@ -152,6 +152,9 @@ type collector struct {
 	done          chan struct{}
 }
 
+// ForReplica has the replica that waits told soon what is committed.
+func (l *collector) ForReplica() {}
+
 // Complete takes replies; the bytes are copied.
 func (l *collector) Complete(frames []byte) {
 	frames = clone(frames)

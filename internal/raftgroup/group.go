@@ -59,9 +59,12 @@ type Group struct {
 	quiet             int
 
 	// noted is the index of the last change of membership that is committed for certain, after any loss of power, too.
-	noted     uint64
-	queue     []*Write
-	out       []Message
+	noted uint64
+	queue []*Write
+	out   []Message
+	// held are the newest messages that only tell what is committed, one for each replica at most, if holding.
+	held      []*pb.Message
+	holding   bool
 	committal *pb.Message
 	scratch   []Entry
 	proposed  bool
@@ -396,6 +399,7 @@ func (g *Group) setRole(ss *raft.SoftState) (changed bool) {
 func (g *Group) resign() {
 	g.leading, g.transferring, g.handedOver, g.heir = false, false, false, 0
 	clear(g.acks.at)
+	g.dropNotices()
 }
 
 // newWrite turns the library's append into a Write. One that has nothing to write (the commit index alone is not worth
@@ -472,8 +476,13 @@ func (g *Group) deliver(responses []*pb.Message) {
 }
 
 func (g *Group) send(m *pb.Message) {
-	if m.GetType() == pb.MsgHeartbeat {
+	switch m.GetType() {
+	case pb.MsgHeartbeat:
 		g.stamp(m)
+	case pb.MsgApp:
+		if g.hold(m) {
+			return
+		}
 	}
 	g.out = append(g.out, Message{m})
 }

@@ -127,3 +127,25 @@ func TestAbortBehindAnEntry(t *testing.T) {
 		t.Errorf("answers %v and %v", a, b)
 	}
 }
+
+// elsewhere is a client at another replica.
+type elsewhere struct{ client }
+
+func (elsewhere) ForReplica() {}
+
+// TestPrompt: who waits at another replica is told once with each commit that answers him.
+func TestPrompt(t *testing.T) {
+	m, _ := newTestMachine(t)
+	here, there := client{}, elsewhere{client{}}
+	m.Run(2, 1, []*Batch{{Sink: here, Writes: []Write{put(1, "a")}}})
+	m.Run(3, 1, []*Batch{{Sink: there, Writes: []Write{put(1, "b")}}, {Sink: here, Writes: []Write{put(2, "c")}}})
+	if m.Commit(2); m.Prompt() {
+		t.Error("nobody waits elsewhere for this entry")
+	}
+	if m.Commit(3); !m.Prompt() || m.Prompt() {
+		t.Error("who waits elsewhere is not told once")
+	}
+	if len(there.client) != 1 || len(here) != 2 {
+		t.Errorf("answers %v, %v", here, there)
+	}
+}

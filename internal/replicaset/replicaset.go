@@ -17,6 +17,7 @@ import (
 //
 // If it has a method Gone, which tells that nobody waits for replies any more, statements that take long are given up then.
 // If it has a method CompleteNow, replies that stand alone go there: it may take the time of a system call.
+// If it has a method ForReplica, its replies go to another replica, which waits until it has applied what was written.
 type Sink interface {
 	Complete(frames []byte)
 }
@@ -26,6 +27,9 @@ type prompt interface{ CompleteNow(frames []byte) }
 
 // goner is a Sink that knows whether anybody waits.
 type goner interface{ Gone() bool }
+
+// replicas is a Sink whose replies go to another replica.
+type replicas interface{ ForReplica() }
 
 // Write is one statement, or the commit of a transaction, and what its reply needs.
 type Write struct {
@@ -114,6 +118,8 @@ type Machine struct {
 	running uint64
 	// asked is the number of the newest replies that needed a confirmation, confirmed that of the newest that have it.
 	asked, confirmed uint64
+	// prompt: replies went to another replica since the last call of Prompt.
+	prompt bool
 	// spare are the rooms of frames that were sent.
 	spare [][]byte
 	// jobs are statements that take many turns, in the order in which they began. The first gets on with each Run.
@@ -221,6 +227,9 @@ func (m *Machine) room() []byte {
 
 // send hands the frames of a batch over, which are copied, and ends both. alone tells that no other batch waits.
 func (m *Machine) send(b *Batch, frames []byte, alone bool) {
+	if _, ok := b.Sink.(replicas); ok {
+		m.prompt = true
+	}
 	if p, ok := b.Sink.(prompt); ok && alone {
 		p.CompleteNow(frames)
 	} else {
@@ -273,6 +282,13 @@ func (m *Machine) Commit(index uint64) {
 	m.engine.Publish(index)
 	m.noticeSchema()
 	m.release()
+}
+
+// Prompt tells, once, that replies were given to another replica, which waits for the entries committed last.
+func (m *Machine) Prompt() bool {
+	was := m.prompt
+	m.prompt = false
+	return was
 }
 
 // Apply makes a committed entry of another leader, or of the time before a restart, visible.

@@ -70,6 +70,7 @@ func (w *world) write(p *peer, final bool) {
 		binary.LittleEndian.PutUint64(data, term)
 		binary.LittleEndian.PutUint64(data[8:], uint64(w.stats.writes))
 		propose := func() {
+			p.holdNotices()
 			if index, err := p.group.Propose(term, data); err == nil {
 				p.pending[index] = &write{term: term, final: final}
 			}

@@ -73,6 +73,7 @@ func (l *Loop[R]) run() {
 	defer close(l.done)
 	defer close(l.disk.quit)
 	defer func() { l.endReads(errShutdown()) }()
+	defer l.notices.stop()
 	l.publish()
 	l.drain()
 	if l.cfg.Group.Lone() {
@@ -231,6 +232,7 @@ func (l *Loop[R]) idle() bool {
 
 // drive works until nothing more can be done without news.
 func (l *Loop[R]) drive() {
+	l.sendNotices()
 	for {
 		l.drain()
 		if !l.runBatch() {
@@ -241,6 +243,7 @@ func (l *Loop[R]) drive() {
 		l.refuseQueued()
 		l.askReads()
 	}
+	l.keepNotices()
 }
 
 // drain does what the group has to do.
@@ -363,6 +366,9 @@ func (l *Loop[R]) apply(entries []raftgroup.Entry) {
 	}
 	l.latency.apply.observe(l.cfg.Clock.Boot() - began)
 	g.Applied()
+	if l.notices.committed = began; l.prompter != nil && l.prompter.Prompt() {
+		g.SendNotices()
+	}
 }
 
 func errLeadershipLost() error {
@@ -449,7 +455,9 @@ func (l *Loop[R]) propose(reqs []R) {
 		return
 	}
 	invariant.Check(at == index, "runner: entry %d got index %d", index, at)
-	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry), at: l.cfg.Clock.Boot()})
+	now := l.cfg.Clock.Boot()
+	l.holdNotices(now)
+	l.pending.push(pendingEntry{index: index, term: term, bytes: len(entry), at: now})
 	l.keepLocal(index, term)
 }
 

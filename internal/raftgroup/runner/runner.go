@@ -76,6 +76,13 @@ type Installer interface {
 	Install(position raftgroup.Position) error
 }
 
+// Prompter is what a machine is too whose requests may come from other replicas, which answer when they have applied what was
+// written.
+type Prompter interface {
+	// Prompt tells, once, that the entries committed last are waited for elsewhere. It is called after Commit.
+	Prompt() bool
+}
+
 // Config of a loop. Log, Group, Machine and Clock must be given.
 type Config[R any] struct {
 	Log     *wal.Log
@@ -103,6 +110,9 @@ type Config[R any] struct {
 	// Phase, unless it is 0, is a time of the clock at which there is a tick: groups with the same one tick together, which wakes the
 	// process less often, and lets what they send go together.
 	Phase time.Duration
+	// NoticeDelay is how long followers may not be told that an entry is committed if the next entry, which tells them too, is
+	// expected before: one comes as soon after the last commit as the one before did. 0: they are told at once.
+	NoticeDelay time.Duration
 	// RetryInterval is how often a full disk is asked again, 1 s unless given.
 	RetryInterval time.Duration
 	// Bytes is about what a request adds to an entry; nil: they are taken as small. A Run gets requests for 4 MiB at most,
@@ -182,6 +192,9 @@ type Loop[R any] struct {
 	// worker is the machine, if it is one; ready is closed.
 	worker Worker
 	ready  chan struct{}
+	// notices has what the messages that wait for an entry need, prompter is the machine, if it is one.
+	notices  notices
+	prompter Prompter
 	// confirmer is the machine, if it is one; confirming: a read request is out on its behalf.
 	confirmer  Confirmer
 	confirming bool
@@ -243,6 +256,7 @@ func Start[R any](cfg Config[R]) *Loop[R] {
 	close(l.ready)
 	l.worker, _ = cfg.Machine.(Worker)
 	l.confirmer, _ = cfg.Machine.(Confirmer)
+	l.prompter, _ = cfg.Machine.(Prompter)
 	l.reads.overdue = 2 * cfg.Tick
 	l.progress.changed = make(chan struct{})
 	first := cfg.Group.Status()
@@ -266,10 +280,7 @@ func (l *Loop[R]) Submit(reqs []R) error {
 	}
 	l.queue = append(l.queue, reqs...)
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.poke()
 	return nil
 }
 
