@@ -75,7 +75,6 @@ func TestNotices(t *testing.T) {
 	expect("the entry that tells the commit", false, "2: 1, 4", "3: 1, 4")
 	propose()
 	expect("one more", false, "2: 1, 4", "3: 1, 4")
-	ack(2, 5)
 	ack(2, 6)
 	expect("two commits", true)
 	g.SendNotices()
@@ -84,8 +83,7 @@ func TestNotices(t *testing.T) {
 	expect("nothing more", false)
 
 	propose()
-	expect("an entry", false, "2: 1, 6", "3: 1, 6")
-	ack(3, 6)
+	settleGroup(g)
 	ack(3, 7)
 	expect("its commit", true)
 	g.HoldNotices(false)
@@ -103,7 +101,5 @@ func TestNotices(t *testing.T) {
 		Term: new(uint64(3)), Context: make([]byte, 8)})); err != nil {
 		t.Fatal(err)
 	}
-	expect("another leader", false)
-	g.SendNotices()
 	expect("another leader", false)
 }
