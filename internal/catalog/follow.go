@@ -41,7 +41,7 @@ const (
 // Follow decides what is to be done, and with which changes. Errors: 10, 142, something that the replicaset made when it was
 // alone stands in the way; as long as that is so, it refuses what waits for its agreement.
 func Follow(s *State, d *Dictionary) (FollowTask, []DictionaryChange, error) {
-	if d.Followed > s.TablesVersion() || d.Prepared >= s.NextSchemaVersion() {
+	if d.IsAhead(s) {
 		return FollowWait, nil, nil
 	}
 	p, pending := s.PendingSchema()

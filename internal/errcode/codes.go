@@ -343,4 +343,5 @@ const (
 	SchemaAborted                 Code = 12051
 	SchemaNotPending              Code = 12052
 	SchemaMixedVersions           Code = 12053
+	RecoverSchema                 Code = 12080
 )

@@ -520,4 +520,6 @@ var table = map[Code]entry{
 		hint: "It has ended already, or never began. Read the schema to see which."},
 	SchemaMixedVersions: {name: "SCHEMA_MIXED_VERSIONS", format: "The schema cannot change while the cluster runs versions %s to %s",
 		hint: "Finish the upgrade first; dropping is possible at any time."},
+	RecoverSchema: {name: "RECOVER_SCHEMA", format: "The catalog of this directory is older than its rows, and a global table of it stands in the way of space '%s'",
+		hint: "Recover from another survivor, whose catalog is newer."},
 }

@@ -97,6 +97,8 @@ type survivor struct {
 	next datadir.Identity
 	// state is the catalog at the end of its log, recovered that of the new epoch.
 	state, recovered *catalog.State
+	// schemaFromRows: the rows are ahead of the catalog, and their dictionary becomes its schema.
+	schemaFromRows bool
 	// ofCatalog and ofData are the two groups.
 	ofCatalog, ofData groupEnd
 }
@@ -198,8 +200,19 @@ func (i *Instance) planAnew(s *survivor) error {
 	if err != nil {
 		return err
 	}
+	reader := s.engine.NewReader()
+	defer reader.Close()
+	dictionary, err := s.readLocal(reader)
+	if err != nil {
+		return fmt.Errorf("the dictionary: %w", err)
+	}
+	adopt, err := catalog.PlanAdopt(s.state, dictionary)
+	if err != nil {
+		return err
+	}
+	s.schemaFromRows = len(adopt) > 0
 	s.recovered = s.state.Clone()
-	if _, _, err := s.recovered.Execute(s.ofCatalog.index+1, s.ofCatalog.maxTerm+1, catalog.Item{Ops: []catalog.Op{op}}); err != nil {
+	if _, _, err := s.recovered.Execute(s.ofCatalog.index+1, s.ofCatalog.maxTerm+1, catalog.Item{Ops: append(adopt, op)}); err != nil {
 		return err
 	}
 	s.next = s.id

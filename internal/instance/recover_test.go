@@ -14,6 +14,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/audit"
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/catalog"
 	configstore "github.com/lycosadb/lycosa/internal/clusterconfig/store"
 	"github.com/lycosadb/lycosa/internal/config"
@@ -45,7 +46,10 @@ func offlineOn(t *testing.T, fsys sys.FS) *Instance {
 }
 
 // survivorDisk is the disk of the first of three instances of a cluster, after a loss of power.
-func survivorDisk(t *testing.T) *fault.FS {
+func survivorDisk(t *testing.T) *fault.FS { return survivorDiskWith(t) }
+
+// survivorDiskWith has more statements in the log of its data, in front of its rows.
+func survivorDiskWith(t *testing.T, more ...box.Statement) *fault.FS {
 	t.Helper()
 	fsys := fault.New()
 	i := offlineOn(t, fsys)
@@ -55,7 +59,7 @@ func survivorDisk(t *testing.T) *fault.FS {
 	i.identity.Store(&id)
 	must(t, i.makeDirectories())
 	state := survivorCatalog(t, i, id)
-	survivorData(t, i, id, state)
+	survivorData(t, i, id, state, more)
 	must(t, i.writeConfig(state))
 	must(t, i.dir.WriteIdentity(id))
 	fsys.Reboot(fault.LoseUnsynced)
@@ -110,7 +114,7 @@ func survivorCatalog(t *testing.T, i *Instance, id datadir.Identity) *catalog.St
 }
 
 // survivorData writes a snapshot of three voters and a log with rows.
-func survivorData(t *testing.T, i *Instance, id datadir.Identity, state *catalog.State) {
+func survivorData(t *testing.T, i *Instance, id datadir.Identity, state *catalog.State, more []box.Statement) {
 	t.Helper()
 	engine, err := box.New(box.Options{QuotaBytes: 64 << 20, Virtuals: i.virtualSpaces(newCore(id, state))})
 	must(t, err)
@@ -121,7 +125,7 @@ func survivorData(t *testing.T, i *Instance, id datadir.Identity, state *catalog
 	must(t, err)
 	must(t, i.writeFreshLog(dataName, id, 1, raftgroup.HardState{Term: 1}))
 	m, sink := replicaset.New(engine, nil), newListener(t)
-	writes := makeTestSpace()
+	writes := append(makeTestSpace(), more...)
 	for n := range survivorRows {
 		writes = append(writes, box.Statement{Kind: box.Insert, SpaceID: testSpace, Tuple: appendRow(nil, n, strings.Repeat("x", 5<<10))})
 	}
@@ -287,6 +291,31 @@ func TestRecover(t *testing.T) {
 	}
 	if err := recoverNow(t, disk); err == nil || !strings.Contains(err.Error(), "nothing to recover from") {
 		t.Errorf("a second time: %v", err)
+	}
+}
+
+// TestRecoverOldCatalog: the rows had followed changes of the schema that the survivor's catalog does not know. Its tables are
+// those of the rows then, and no version comes again.
+func TestRecoverOldCatalog(t *testing.T) {
+	const version = 50
+	disk := survivorDiskWith(t, box.Statement{Kind: box.Replace, SpaceID: dictionary.SpaceSchema, Tuple: followedRow(version, []uint32{testSpace}, nil)})
+	must(t, recoverNow(t, disk))
+	i := offlineOn(t, disk)
+	v, err := i.dir.Look(i.checkConfig)
+	must(t, err)
+	i.identity.Store(v.Identity)
+	c, err := i.openCore(*v.Identity)
+	must(t, err)
+	defer c.close()
+	view, r := c.catalog.View(), c.engine.NewReader()
+	defer r.Close()
+	d, err := c.readLocal(r)
+	must(t, err)
+	if task, changes, err := catalog.Follow(view, d); task != catalog.FollowTell || len(changes) != 0 || err != nil {
+		t.Errorf("what is to be followed: task %d, %v, %v", task, changes, err)
+	}
+	if table, ok := view.SchemaTable(testSpace); !ok || table.Name == "" || view.TablesVersion() != version || view.NextSchemaVersion() <= version {
+		t.Errorf("table %+v, version %d, next %d", table, view.TablesVersion(), view.NextSchemaVersion())
 	}
 }
 

@@ -46,6 +46,9 @@ func (e groupEnd) tell(b *strings.Builder, name string) {
 func (s *survivor) tellCost(b *strings.Builder, own catalog.Instance) {
 	fmt.Fprintf(b, "\nKept: everything that is here, %s and %s that may never have been committed included.\n",
 		countEntries(s.ofCatalog.index-s.ofCatalog.committed, "catalog"), countEntries(s.ofData.index-s.ofData.committed, "data"))
+	if s.schemaFromRows {
+		b.WriteString("Kept: the spaces, indexes, sequences and constraints as the rows here have them. The catalog here is older, and is corrected.\n")
+	}
 	fmt.Fprintf(b, "Lost: what only others have: entries of the catalog behind %d, rows of replicaset %s behind entry %d, be they acknowledged or not.\n",
 		s.ofCatalog.index, own.ReplicasetName, s.ofData.index)
 	for _, rs := range s.state.Replicasets() {
