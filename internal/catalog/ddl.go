@@ -222,6 +222,9 @@ func (t *tx) pending(v uint64) (PendingSchema, error) {
 // commit makes the schema what the pending change says.
 func (t *tx) commit(p PendingSchema) error {
 	d, v := p.DDL, p.Version
+	if err := t.noteDestroyed(d, v); err != nil {
+		return err
+	}
 	if d.Kind == SetObject || d.Kind == DropObject {
 		if err := t.commitObject(d, v); err != nil {
 			return err

@@ -105,31 +105,46 @@ func (t *tx) undoObject(o SchemaObject) error {
 	return t.putObject(old, old.SchemaVersion, old.CreateVersion, true)
 }
 
-// Truncations of tables are committed like other changes, and each replicaset carries them out when it follows. When all have
-// whom it could be asked, that is on record too: PropTruncatedSchemaVersion. Who was told that a table is empty must not lose
-// a row that he writes then to a replicaset that is late.
+// Changes by which rows go are committed like others, and each replicaset carries them out when it follows. When all have whom it
+// could be asked, that is on record too: PropSettledSchemaVersion. Who was told that a table is empty, or new, must not lose a row that he
+// writes then to a replicaset that is late.
 
-// UnsettledTruncation returns the version of the newest truncation of which it is not on record that every replicaset has
-// carried it out, 0 if there is none.
-func (s *State) UnsettledTruncation() (version uint64) {
-	settled, _ := s.PropertyUint(PropTruncatedSchemaVersion)
-	for _, t := range s.SchemaTables() {
-		if !t.IsGlobal() && t.TruncateVersion > settled {
-			version = max(version, t.TruncateVersion)
-		}
+// destroys reports whether rows go with a change.
+func (d DDL) destroys() bool {
+	return d.Kind == DropTable || d.Kind == TruncateTable || d.Kind == DropIndex && len(d.Indexes) == 1 && d.Indexes[0].ID == 0
+}
+
+// MustSettle reports whether who has made the change waits until no replicaset that could be asked loses rows by it, or by one
+// before it, any more.
+func (d DDL) MustSettle() bool { return d.destroys() || d.Kind == CreateTable }
+
+// noteDestroyed notes that rows go with a change, unless they are in the catalog itself.
+func (t *tx) noteDestroyed(d DDL, v uint64) error {
+	if table, ok := t.s.SchemaTable(d.TableID()); !d.destroys() || ok && table.IsGlobal() {
+		return nil
+	}
+	return t.put(TableProperty, UintProperty(PropDestroyedSchemaVersion, v).Row())
+}
+
+// Unsettled returns the version of the newest change by which rows go and of which it is not on record that every
+// replicaset has carried it out, 0 if there is none.
+func (s *State) Unsettled() (version uint64) {
+	settled, _ := s.PropertyUint(PropSettledSchemaVersion)
+	if version, _ = s.PropertyUint(PropDestroyedSchemaVersion); version <= settled {
+		return 0
 	}
 	return version
 }
 
-// TruncationSettled reports whether the truncation of a table that was committed with a version need not be waited for any more.
-func (s *State) TruncationSettled(table uint32, version uint64) bool {
-	settled, _ := s.PropertyUint(PropTruncatedSchemaVersion)
-	t, ok := s.SchemaTable(table)
-	return settled >= version || !ok || t.IsGlobal() || t.TruncateVersion < version
+// Settled reports whether no rows go any more by a change up to this version.
+func (s *State) Settled(version uint64) bool {
+	settled, _ := s.PropertyUint(PropSettledSchemaVersion)
+	destroyed, _ := s.PropertyUint(PropDestroyedSchemaVersion)
+	return min(destroyed, version) <= settled
 }
 
-// PlanSettle builds the request that puts on record that all truncations up to a version are carried out.
+// PlanSettle builds the request that puts on record that all changes up to a version are carried out.
 func PlanSettle(s *State, version uint64) (Op, Predicate) {
-	op := Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: TableProperty, Tuple: UintProperty(PropTruncatedSchemaVersion, version).Row()}}}
+	op := Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: TableProperty, Tuple: UintProperty(PropSettledSchemaVersion, version).Row()}}}
 	return op, Unchanged(s)
 }

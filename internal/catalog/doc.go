@@ -32,7 +32,7 @@
 //	             an aborted change is taken back, and how a new replicaset begins. A leader whose catalog is older than what
 //	             its log notes waits.
 //	client       waits until SchemaOutcome(v) is done, then until his own replicaset has followed
-//	governor     all replicasets that have a leader have carried out the truncations: PlanSettle, which who has truncated waits for
+//	governor     all replicasets that have a leader have lost the rows that go: PlanSettle, which who has made the change waits for
 //
 // A lone replicaset's tables are its own (KeepsSchema); when another one joins, its leader tells them to the catalog.
 //

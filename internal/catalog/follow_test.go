@@ -287,37 +287,33 @@ func TestTruncatedOnce(t *testing.T) {
 	follow(fresh, "")
 }
 
-// Truncations are settled in the order of their versions; those of tables that are gone are not waited for.
-func TestTruncationsAreSettled(t *testing.T) {
+// Changes by which rows go are settled in the order of their versions: truncations, and the ends of tables and primary keys.
+func TestWhatDestroysIsSettled(t *testing.T) {
 	s := bootstrapped(t)
-	change(t, s, DDL{Kind: CreateTable, Table: SchemaTable{ID: 512, Name: "t", Engine: "memtx", Owner: 1},
-		Indexes: []SchemaIndex{{TableID: 512, Name: "pk", Type: "tree"}}})
-	if s.UnsettledTruncation() != 0 {
-		t.Error("nothing was truncated")
+	pk := []SchemaIndex{{TableID: 512, Name: "pk", Type: "tree"}}
+	create := DDL{Kind: CreateTable, Table: SchemaTable{ID: 512, Name: "t", Engine: "memtx", Owner: 1}, Indexes: pk}
+	created := change(t, s, create)
+	if s.Unsettled() != 0 || !s.Settled(created) || !create.MustSettle() {
+		t.Error("nothing was destroyed")
 	}
-	truncate := DDL{Kind: TruncateTable, Table: SchemaTable{ID: 512}}
-	first := change(t, s, truncate)
-	second := change(t, s, truncate)
-	if v := s.UnsettledTruncation(); v != second || s.TruncationSettled(512, second) {
-		t.Errorf("unsettled is %d, want %d", v, second)
+	var versions []uint64
+	for _, d := range []DDL{{Kind: TruncateTable, Table: SchemaTable{ID: 512}}, {Kind: TruncateTable, Table: SchemaTable{ID: 512}},
+		{Kind: DropIndex, Indexes: pk}, {Kind: DropTable, Table: SchemaTable{ID: 512}}} {
+		v := change(t, s, d)
+		if versions = append(versions, v); s.Unsettled() != v || s.Settled(v) || !d.MustSettle() {
+			t.Errorf("change %d: unsettled is %d", v, s.Unsettled())
+		}
 	}
-	op, _ := PlanSettle(s, first)
-	mustRun(t, s, op)
-	if s.UnsettledTruncation() != second || !s.TruncationSettled(512, first) || s.TruncationSettled(512, second) {
-		t.Error("the first settles the second")
+	again := change(t, s, create)
+	if s.Settled(again) {
+		t.Error("a table of this id may still be somewhere")
 	}
-	op, _ = PlanSettle(s, second)
-	mustRun(t, s, op)
-	if s.UnsettledTruncation() != 0 || !s.TruncationSettled(512, second) {
-		t.Error("it is not settled")
-	}
-	third := change(t, s, DDL{Kind: DropIndex, Indexes: []SchemaIndex{{TableID: 512}}})
-	if s.UnsettledTruncation() != third {
-		t.Error("the rows of a dropped primary key go unnoticed")
-	}
-	change(t, s, DDL{Kind: DropTable, Table: SchemaTable{ID: 512}})
-	if s.UnsettledTruncation() != 0 || !s.TruncationSettled(512, third) {
-		t.Error("a table that is gone is waited for")
+	for n, v := range versions {
+		op, _ := PlanSettle(s, v)
+		mustRun(t, s, op)
+		if last := n == len(versions)-1; !s.Settled(v) || s.Settled(again) != last || (s.Unsettled() == 0) != last {
+			t.Errorf("change %d is settled: unsettled is %d", v, s.Unsettled())
+		}
 	}
 }
 

@@ -17,8 +17,10 @@ const (
 	PropPendingSchemaChange  = "pending_schema_change"  // the change of the schema that is under way, if there is one
 	PropPendingSchemaVersion = "pending_schema_version" // its version, unsigned
 	PropTablesSchemaVersion  = "tables_schema_version"  // version of the newest committed change of tables, unsigned
-	// PropTruncatedSchemaVersion: every replicaset that could be asked has carried out the truncations up to it, unsigned.
-	PropTruncatedSchemaVersion = "truncated_schema_version"
+	// PropDestroyedSchemaVersion is the version of the newest committed change by which rows go, PropSettledSchemaVersion that up to
+	// which every replicaset that could be asked has carried them out, unsigned both.
+	PropDestroyedSchemaVersion = "destroyed_schema_version"
+	PropSettledSchemaVersion   = "settled_schema_version"
 	PropNextTableID            = "next_table_id"          // the counter behind the ids of tables, unsigned
 	PropAbortedSchemaChanges   = "aborted_schema_changes" // the newest changes that were taken back, and why
 )
@@ -59,7 +61,7 @@ func checkProperty(row []byte) error {
 	r := reader{b: p.Value}
 	switch p.Key {
 	case PropGlobalSchemaVersion, PropNextSchemaVersion, PropClusterEpoch, PropNextRaftID,
-		PropPendingSchemaVersion, PropTablesSchemaVersion, PropTruncatedSchemaVersion, PropNextTableID:
+		PropPendingSchemaVersion, PropTablesSchemaVersion, PropDestroyedSchemaVersion, PropSettledSchemaVersion, PropNextTableID:
 		r.uint()
 	case PropPendingSchemaChange:
 		r.ddl()
@@ -77,7 +79,7 @@ func checkProperty(row []byte) error {
 func isUndeletable(key string) bool {
 	switch key {
 	case PropGlobalSchemaVersion, PropNextSchemaVersion, PropClusterVersion, PropClusterName, PropClusterUUID,
-		PropClusterEpoch, PropNextRaftID, PropTablesSchemaVersion, PropTruncatedSchemaVersion, PropNextTableID:
+		PropClusterEpoch, PropNextRaftID, PropTablesSchemaVersion, PropDestroyedSchemaVersion, PropSettledSchemaVersion, PropNextTableID:
 		return true
 	}
 	return false

@@ -84,10 +84,10 @@ func (in Input) waitForLeader(r *Report, line Row, leaderless string) bool {
 	return false
 }
 
-// planSettle puts on record that a truncation was carried out by all replicasets but those that have had no leader for
-// auto_offline_timeout: nobody writes there, and they carry it out when they return.
+// planSettle puts on record that a change by which rows go was carried out by all replicasets but those that have had no leader
+// for auto_offline_timeout: nobody writes there, and they carry it out when they return.
 func planSettle(in Input, r *Report) *Step {
-	version := in.Catalog.UnsettledTruncation()
+	version := in.Catalog.Unsettled()
 	if version == 0 {
 		return nil
 	}
@@ -95,15 +95,15 @@ func planSettle(in Input, r *Report) *Step {
 		if rs.State == catalog.ReplicasetExpelled || rs.State == catalog.ReplicasetToBeExpelled || in.followed(rs.Name) >= version {
 			continue
 		}
-		if in.waitForLeader(r, Row{Subject: rs.Name, Kind: fmt.Sprintf("%s truncation %d", kindSchema, version),
-			Text: fmt.Sprintf("replicaset %s: waiting until it has carried out truncation %d", rs.Name, version)},
-			fmt.Sprintf("replicaset %s: waiting for a leader that carries out truncation %d", rs.Name, version)) {
+		if in.waitForLeader(r, Row{Subject: rs.Name, Kind: fmt.Sprintf("%s settles %d", kindSchema, version),
+			Text: fmt.Sprintf("replicaset %s: waiting until it has carried out change %d of the schema, by which rows go", rs.Name, version)},
+			fmt.Sprintf("replicaset %s: waiting for a leader that carries out change %d of the schema, by which rows go", rs.Name, version)) {
 			return nil
 		}
 	}
 	op, guard := catalog.PlanSettle(in.Catalog, version)
 	guard.Term = in.Term
-	return &Step{Text: fmt.Sprintf("catalog: truncation %d is carried out", version), Op: op, Guard: guard}
+	return &Step{Text: fmt.Sprintf("catalog: change %d of the schema, by which rows go, is carried out", version), Op: op, Guard: guard}
 }
 
 // followed is the version of the schema that a replicaset is known to have come to.

@@ -41,11 +41,11 @@ func (b *backend) changeSchema(s *server.Session, ss *session, req *iproto.Reque
 	}()
 }
 
-// runSchema returns the row that the client gets, nil for none, when the change is visible here, and a truncation carried out
-// by all replicasets that have a leader. Errors: those of the definition, 12050 another change does not end, 12051 with the
+// runSchema returns the row that the client gets, nil for none, when the change is visible here, and rows that go with it
+// are gone in all replicasets that have a leader. Errors: those of the definition, 12050 another change does not end, 12051 with the
 // reason if a replicaset's rows do not agree.
 func (b *backend) runSchema(req *iproto.Request, user *box.User) ([]byte, error) {
-	version, table, shown, err := b.beginSchema(req, user)
+	version, settle, shown, err := b.beginSchema(req, user)
 	if err != nil || version == 0 {
 		return shown, err
 	}
@@ -60,7 +60,7 @@ func (b *backend) runSchema(req *iproto.Request, user *box.User) ([]byte, error)
 			b.waitUndone(ctx)
 			return nil, err
 		}
-		done = done && view.TruncationSettled(table, version)
+		done = done && (!settle || view.Settled(version))
 		if done && b.c.hasFollowed(version) {
 			return shown, nil
 		}
@@ -85,9 +85,9 @@ func (b *backend) waitUndone(ctx context.Context) {
 	}
 }
 
-// beginSchema records the change that a statement makes, and returns its version and its table; 0 if it changes nothing. It is
-// planned anew when the catalog has changed meanwhile.
-func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint64, table uint32, shown []byte, err error) {
+// beginSchema records the change that a statement makes, and returns its version, 0 if it changes nothing, and whether it has to
+// settle. It is planned anew when the catalog has changed meanwhile.
+func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint64, settle bool, shown []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), schemaBeginTimeout)
 	defer cancel()
 	for {
@@ -100,15 +100,15 @@ func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint
 		} else if !b.c.hasFollowed(view.TablesVersion()) {
 			err = errcode.New(errcode.SchemaPending, view.TablesVersion())
 		} else if d, shown, err = b.schemaDDL(view, req, user); err == nil && d == nil {
-			return 0, 0, nil, nil
+			return 0, false, nil, nil
 		} else if err != nil {
 			version = 0
 		} else if op, guard, version, err = catalog.PlanDDL(view, *d); err == nil {
-			table = d.TableID()
+			settle = d.MustSettle()
 			_, err = b.i.propose(ctx, b.c, op, guard)
 		}
 		if err == nil || ctx.Err() != nil || !planAgain(err) && !errcode.Is(err, errcode.SchemaPending) {
-			return version, table, shown, err
+			return version, settle, shown, err
 		}
 		pause(ctx, schemaPoll)
 	}
