@@ -151,6 +151,50 @@ func PlanReplace(s *State, name string, force bool) (Op, Predicate, error) {
 	return batch(changes), guard, nil
 }
 
+// PlanRenew gives an instance a new data raft id: it comes back into the group of its replicaset as one that has nothing, and is
+// fed by the others. from is the id that it has given up; with another one in the catalog nothing is done. The old id is in no row
+// any more, so the governor removes it from the group. Errors: 1, 10016 unknown, 10020 expelled.
+func PlanRenew(s *State, name string, from uint64) (Op, Predicate, error) {
+	i, err := s.live(name)
+	if err != nil {
+		return Op{}, Predicate{}, err
+	}
+	if i.DataRaftID != from {
+		return Op{Kind: Nop}, Unchanged(s, Eq(TableInstance, Key(name))), nil
+	}
+	return s.renew([]Instance{i})
+}
+
+// PlanOutdate gives all other instances of a replicaset new data raft ids, because the only voter, which is named, goes on from
+// what it has: they may have rows that it has lost. Errors: 1, 10016 unknown, 10020 expelled.
+func PlanOutdate(s *State, voter string) (Op, Predicate, error) {
+	i, err := s.live(voter)
+	if err != nil {
+		return Op{}, Predicate{}, err
+	}
+	return s.renew(s.membersWithout(i))
+}
+
+// renew gives instances new data raft ids.
+func (s *State) renew(list []Instance) (Op, Predicate, error) {
+	next, ok := s.PropertyUint(PropNextRaftID)
+	if !ok || next == 0 || next > raftIDMax {
+		return Op{}, Predicate{}, errcode.New(errcode.IllegalParams, "property next_raft_id is missing or used up")
+	}
+	guard := Unchanged(s, Range{Table: TableInstance})
+	if len(list) == 0 {
+		return Op{Kind: Nop}, guard, nil
+	}
+	var changes []DML
+	for _, i := range list {
+		i.DataRaftID = next
+		next++
+		changes = append(changes, DML{Kind: Replace, Table: TableInstance, Tuple: i.Row()})
+	}
+	changes = append(changes, DML{Kind: Replace, Table: TableProperty, Tuple: UintProperty(PropNextRaftID, next).Row()})
+	return batch(changes), guard, nil
+}
+
 // moveAddresses are the changes that give the addresses of one raft id to another.
 func (s *State) moveAddresses(from, to uint64) []DML {
 	var changes []DML

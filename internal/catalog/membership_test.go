@@ -124,7 +124,7 @@ func TestMembershipInAnyOrder(t *testing.T) {
 		for n := range rapid.IntRange(1, 40).Draw(t, "steps") {
 			list := w.s.Instances()
 			i := rapid.SampledFrom(list).Draw(t, "instance")
-			switch rapid.IntRange(0, 5).Draw(t, "step") {
+			switch rapid.IntRange(0, 7).Draw(t, "step") {
 			case 0:
 				w.join(fmt.Sprintf(`{"N":%d}`, 100+n))
 			case 1:
@@ -147,6 +147,14 @@ func TestMembershipInAnyOrder(t *testing.T) {
 				}
 			case 5:
 				w.join(fmt.Sprintf(`{"N":%d,"InstanceName":%q}`, 200+n, i.Name))
+			case 6:
+				if op, guard, err := PlanRenew(w.s, i.Name, i.DataRaftID); err == nil {
+					w.propose(&guard, op)
+				}
+			case 7:
+				if op, guard, err := PlanOutdate(w.s, i.Name); err == nil {
+					w.propose(&guard, op)
+				}
 			}
 			noteIDs(t, w.s, used)
 		}
@@ -197,5 +205,45 @@ func TestEqualRowsAreEqualBytes(t *testing.T) {
 		if again := i.Row(); !bytes.Equal(again, first) {
 			t.Fatalf("%x and %x", first, again)
 		}
+	}
+}
+
+// TestRenew: an instance that has given up its data raft id gets another one, once; the only voter of a replicaset keeps its own and
+// gives all others new ones.
+func TestRenew(t *testing.T) {
+	w := newWorld()
+	for _, line := range [][]string{{"bootstrap", "default=3"}, {"join", `{"N":2}`}, {"join", `{"N":3}`}, {"join", `{"N":4,"Replicaset":"other"}`}} {
+		w.command(line)
+	}
+	ids := func() (out string) {
+		for _, i := range w.s.Instances() {
+			out += fmt.Sprint(i.RaftID, "/", i.DataRaftID, " ")
+		}
+		next, _ := w.s.PropertyUint(PropNextRaftID)
+		return out + fmt.Sprint(next)
+	}
+	for _, c := range []struct {
+		plan func() (Op, Predicate, error)
+		want string
+	}{
+		{func() (Op, Predicate, error) { return Op{Kind: Nop}, Predicate{}, nil }, "1/2 3/4 5/6 7/8 9"},
+		{func() (Op, Predicate, error) { return PlanRenew(w.s, "default_1_2", 4) }, "1/2 3/9 5/6 7/8 10"},
+		{func() (Op, Predicate, error) { return PlanRenew(w.s, "default_1_2", 4) }, "1/2 3/9 5/6 7/8 10"},
+		{func() (Op, Predicate, error) { return PlanOutdate(w.s, "default_1_1") }, "1/2 3/10 5/11 7/8 12"},
+		{func() (Op, Predicate, error) { return PlanOutdate(w.s, "other_1") }, "1/2 3/10 5/11 7/8 12"},
+	} {
+		op, guard, err := c.plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if guard.Term = w.term; op.Kind != Nop {
+			w.propose(&guard, op)
+		}
+		if got := ids(); got != c.want {
+			t.Errorf("ids %s, want %s", got, c.want)
+		}
+	}
+	if _, _, err := PlanRenew(w.s, "nobody", 1); !errcode.Is(err, errcode.NoSuchInstance) {
+		t.Error(err)
 	}
 }

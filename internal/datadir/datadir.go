@@ -28,6 +28,8 @@ const (
 	InProgressSuffix = ".inprogress"
 	// LogSuffix ends the names of log segments in both groups' directories.
 	LogSuffix = ".rlog"
+	// LogModeFile says beside a log that is not synced how it is written.
+	LogModeFile = "mode"
 	// DataSnapshotSuffix ends the names of snapshots in data/: they are in Tarantool's format.
 	DataSnapshotSuffix = ".snap"
 	// CatalogSnapshotSuffix ends the names of snapshots in catalog/.
@@ -60,6 +62,8 @@ type Identity struct {
 	// below its watermark is damaged, not torn.
 	CatalogWatermark uint64 `json:"catalog_watermark"`
 	DataWatermark    uint64 `json:"data_watermark"`
+	// DataPending: what data/ holds belongs to an older DataRaftID, and is to be made anew before it is opened.
+	DataPending bool `json:"data_pending,omitempty"`
 }
 
 // Check verifies that an identity is whole.

@@ -191,6 +191,9 @@ func lookMember(l Listing) Verdict {
 // missing names what the two groups lack for a restart, or is empty.
 func missing(l Listing) string {
 	var lost []string
+	if l.Identity.Value.DataPending { // it is made anew, whatever there is
+		l.Data.Snapshot, l.Data.Log = true, true
+	}
 	for _, g := range []struct {
 		name string
 		Group

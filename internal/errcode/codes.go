@@ -344,4 +344,6 @@ const (
 	SchemaNotPending              Code = 12052
 	SchemaMixedVersions           Code = 12053
 	RecoverSchema                 Code = 12080
+	LogUnsure                     Code = 12090
+	LogShort                      Code = 12091
 )

@@ -522,4 +522,8 @@ var table = map[Code]entry{
 		hint: "Finish the upgrade first; dropping is possible at any time."},
 	RecoverSchema: {name: "RECOVER_SCHEMA", format: "The catalog of this directory is older than its rows, and a global table of it stands in the way of space '%s'",
 		hint: "Recover from another survivor, whose catalog is newer."},
+	LogUnsure: {name: "LOG_UNSURE", format: "Instance %s may have forgotten rows that it acknowledged: its log was not synced when it stopped",
+		hint: "It waits for the other replicas to feed it anew, under a new raft id. If they have lost their rows, too, choose the one with the most and run lycosa recover --from-survivor on its directory."},
+	LogShort: {name: "LOG_SHORT", format: "The log of group %s is shorter than what instance %s has acknowledged",
+		hint: "Its disk has lost what was synced: do not trust it. Restore the directory from a copy, or stop the instance, run lycosa replace with its name, and start it on an empty directory with that --instance-name."},
 }

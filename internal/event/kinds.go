@@ -313,3 +313,41 @@ func (e LogDamaged) When() time.Time { return e.At }
 func (e LogDamaged) Fields() []Field {
 	return fields("group", e.Group, "torn_bytes", number(uint64(max(e.TornBytes, 0))), "lost_entries", number(e.LostEntries))
 }
+
+// The outcomes of LogUnsure.
+const (
+	UnsureGoesOn   = "goes on from what it has"
+	UnsureOutdates = "goes on from what it has; the learners begin anew"
+	UnsureWaits    = "waits to be fed by the others under a new raft id"
+)
+
+// LogUnsure: the log of a group was not synced before an unclean stop, so that acknowledged entries may be gone from it.
+type LogUnsure struct {
+	At    time.Time
+	Group string
+	// Mode is how the log is written.
+	Mode string
+	// LostEntries are gone for certain.
+	LostEntries uint64
+	// Outcome is what the replica does.
+	Outcome string
+}
+
+// Name is "log_unsure".
+func (LogUnsure) Name() string { return "log_unsure" }
+
+// Level is Warn.
+func (LogUnsure) Level() Level { return Warn }
+
+// Text says what happened.
+func (LogUnsure) Text() string {
+	return "the log was not synced before an unclean stop: acknowledged entries may be gone from it"
+}
+
+// When is the time of the start.
+func (e LogUnsure) When() time.Time { return e.At }
+
+// Fields are group, mode, what is gone for certain, and what the replica does.
+func (e LogUnsure) Fields() []Field {
+	return fields("group", e.Group, "mode", e.Mode, "lost_entries", number(e.LostEntries), "outcome", e.Outcome)
+}

@@ -50,6 +50,9 @@ type Observed struct {
 	LastHeard time.Time
 	// Data is its part in the data group of its replicaset.
 	Data DataProgress
+	// DataRaftID is its id there. Unsure: it takes no part under that id, because it may have forgotten what it had acknowledged.
+	DataRaftID uint64
+	Unsure     bool
 	// Sharding: it has the sharding configuration of its tier.
 	Sharding bool
 	// Schema is what it says, as the leader of its replicaset, to a change of the schema.
@@ -133,6 +136,7 @@ func planners() []planner {
 		{"mark_target", planTarget},
 		{"downgrade", planDowngrade},
 		{"expel", planExpel},
+		{"renew", planRenew},
 		{kindRaftSynced, planRaftSynced},
 		{"replicated", planReplicated},
 		{"sharding_initialized", planSharding},

@@ -385,6 +385,9 @@ func (w *world) observe(name string, facts []string) string {
 			_, err = fmt.Sscanf(v, "%d/%d", &o.Data.RowsApplied, &o.Data.RowsTotal)
 		case "sharding":
 			o.Sharding = true
+		case "unsure": // unsure=ID: under this id in the data group
+			o.Unsure = true
+			o.DataRaftID, err = strconv.ParseUint(v, 10, 64)
 		case "schema": // VERSION prepared, or VERSION:MESSAGE refused
 			version, message, refused := strings.Cut(v, ":")
 			o.Schema.Version, err = strconv.ParseUint(version, 10, 64)

@@ -12,6 +12,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
 	"github.com/lycosadb/lycosa/internal/catalog"
 	"github.com/lycosadb/lycosa/internal/datadir"
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/event"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
@@ -37,6 +38,9 @@ func (i *Instance) checkpointOptions() checkpoint.Options {
 // checkpoint writes a snapshot of the data beside the writers, removes what it makes superfluous, and returns when it is
 // durable.
 func (i *Instance) checkpoint(c *core) (checkpoint.Result, error) {
+	if c.dataGroup.mute {
+		return checkpoint.Result{}, errcode.New(errcode.LogUnsure, c.id.InstanceName)
+	}
 	if !c.checkpointing.TryLock() {
 		return checkpoint.Result{}, checkpoint.ErrRunning
 	}
@@ -99,16 +103,15 @@ func (c *core) dataView() (view *box.View, pos raftgroup.Position, err error) {
 // writeWatermarks notes in the identity what is known to be durable: a log that ends before it is damaged, not torn. In
 // the modes without sync nothing is known.
 func (i *Instance) writeWatermarks(c *core) {
-	id := *i.identity.Load()
-	// What is committed may be on the disks of others alone.
-	id.CatalogWatermark = min(c.catalogLoop.Status().Committed, c.catalogGroup.log.LastIndex())
-	if c.dataGroup.log.Mode() == wal.SyncFsync {
-		id.DataWatermark = min(c.dataLoop.Status().Committed, c.dataGroup.log.LastIndex())
-	}
-	err := i.dir.WriteIdentity(id)
+	err := i.editIdentity(func(id *datadir.Identity) {
+		// What is committed may be on the disks of others alone.
+		id.CatalogWatermark = min(c.catalogLoop.Status().Committed, c.catalogGroup.log.LastIndex())
+		if c.dataGroup.log.Mode() == wal.SyncFsync && id.DataRaftID == c.id.DataRaftID {
+			id.DataWatermark = min(c.dataLoop.Status().Committed, c.dataGroup.log.LastIndex())
+		}
+	})
 	switch {
 	case err == nil:
-		i.identity.Store(&id)
 	case errors.Is(err, sys.ErrDiskFull):
 		i.log.Warn("the watermarks were not written", "error", err)
 	default:

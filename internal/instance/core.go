@@ -70,6 +70,9 @@ type core struct {
 	// following is held while the schema is looked at, and from the end of the core on.
 	following sync.Mutex
 
+	// renewing is done once the catalog has given this instance another data raft id.
+	renewing sync.Once
+
 	// joining is held while a newcomer gets its place.
 	joining sync.Mutex
 
@@ -95,6 +98,9 @@ type groupFiles struct {
 	raftID  uint64
 	// damaged are the snapshots, by number, that were passed over.
 	damaged []uint64
+	// group is made of it in Postjoin. mute: it takes no part, see unsure.go; sole: and this replica is the only voter.
+	group      *raftgroup.Group
+	mute, sole bool
 }
 
 const (
@@ -111,7 +117,7 @@ func (i *Instance) logOptions(name string, id datadir.Identity) (wal.Options, er
 	if err != nil {
 		return wal.Options{}, fmt.Errorf("instance uuid: %w", err)
 	}
-	o := wal.Options{FS: i.fs, Group: name, Instance: instance, Logger: i.log}
+	o := wal.Options{FS: i.fs, Group: name, Instance: instance, Logger: i.log, Boot: i.bootID()}
 	if name == catalogName {
 		o.Dir, o.SegmentBytes, o.AckedIndex = i.dir.Path+"/"+datadir.CatalogDir, catalogSegmentBytes, id.CatalogWatermark
 	} else {
@@ -146,6 +152,11 @@ func (i *Instance) openCore(id datadir.Identity) (*core, error) {
 	c := &core{id: id, grouped: make(chan struct{}, 1), led: make(chan struct{}, 1)}
 	if err := i.openCatalog(c); err != nil {
 		return nil, errors.Join(err, c.close())
+	}
+	if id.DataPending {
+		if err := i.remakeData(c); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
 	}
 	if err := i.openData(c); err != nil {
 		return nil, errors.Join(err, c.close())
@@ -287,6 +298,7 @@ func (i *Instance) openData(c *core) error {
 	if g.log, _ = log(); err != nil {
 		return err
 	}
+	g.overruleMembers()
 	started := i.clock.Boot()
 	locals := openLocals(g.log)
 	defer locals.stop()
@@ -444,8 +456,8 @@ const tailBytes = 1 << 20
 // newGroup makes the raft group of the files.
 func (i *Instance) newGroup(g *groupFiles, name string, election time.Duration) (*raftgroup.Group, error) {
 	log := i.log
-	return runner.NewGroup(g.log, raftgroup.Config{
-		ID: g.raftID, Position: g.position, Applied: g.applied, TailBytes: tailBytes,
+	group, err := runner.NewGroup(g.log, raftgroup.Config{
+		ID: g.raftID, Position: g.position, Applied: g.applied, Mute: g.mute, TailBytes: tailBytes,
 		ElectionTimeout: election, Now: i.clock.Boot(), Incarnation: rand.Uint64(),
 		Log: func(level raftgroup.Level, text string) {
 			if level >= raftgroup.LevelWarn {
@@ -455,6 +467,8 @@ func (i *Instance) newGroup(g *groupFiles, name string, election time.Duration) 
 			}
 		},
 	})
+	g.group = group
+	return group, err
 }
 
 // close closes what was opened so far; the loops must have ended, and nobody may read.

@@ -36,6 +36,8 @@ type Instance struct {
 	dir     store.Dir
 	// segmentBytes is the size of log segments in tests, 0 for the usual ones.
 	segmentBytes int64
+	// bootName names the boot of the machine in tests, empty for the real one.
+	bootName string
 
 	life     *life
 	audit    *audit.Log
@@ -61,6 +63,8 @@ type Instance struct {
 	entry   *datadir.Entrypoint
 
 	identity atomic.Pointer[datadir.Identity]
+	// identityWrite is held while the identity is changed.
+	identityWrite sync.Mutex
 	// core is the running database; nil until Boot or recovery has made it.
 	core atomic.Pointer[core]
 

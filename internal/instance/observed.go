@@ -43,6 +43,11 @@ func (o *observed) Emit(e event.Event) {
 				e.Group, e.LostEntries)
 			o.uncleanAt = e.At
 		}
+	case event.LogUnsure:
+		if o.unclean == "" {
+			o.unclean, o.uncleanAt = "the log of group "+e.Group+" was not synced before an unclean stop (--wal-mode "+e.Mode+
+				"), so that acknowledged rows may be gone from it; this replica "+e.Outcome, e.At
+		}
 	case event.DiskFull:
 		if o.fullSince == nil {
 			o.fullSince = map[string]time.Time{}

@@ -279,26 +279,28 @@ func (i *Instance) answerTransfer(ctx context.Context, message []byte) ([]byte, 
 		return nil, err
 	}
 	if m.Group == wire.GroupCatalog {
-		return nil, transferLeader(ctx, c.catalogLoop.Call, m.To)
+		return nil, transferLeader(ctx, c.catalogLoop.Call, m)
 	}
-	return nil, transferLeader(ctx, c.dataLoop.Call, m.To)
+	return nil, transferLeader(ctx, c.dataLoop.Call, m)
 }
 
 // transferLeader hands the leadership of a group over and returns when it was taken. One that has just been started does not take
-// it; then the group goes on with the old leader.
-func transferLeader(ctx context.Context, call func(context.Context, func(*raftgroup.Group) error) error, to uint64) error {
-	var term uint64
+// it; then the group goes on with the old leader. A request of another term of the group is refused: who leads now may have been
+// made leader since.
+func transferLeader(ctx context.Context, call func(context.Context, func(*raftgroup.Group) error) error, m wire.Transfer) error {
 	err := call(ctx, func(g *raftgroup.Group) error {
-		term = g.Term()
-		return g.TransferLeader(to)
+		if now := g.Term(); now != m.Term {
+			return errcode.New(errcode.TermMismatch, m.Term, now)
+		}
+		return g.TransferLeader(m.To)
 	})
 	for err == nil {
 		pause(ctx, connectPoll)
 		done := false
 		err = call(ctx, func(g *raftgroup.Group) error {
-			done = g.Term() > term
+			done = g.Term() > m.Term
 			if !done && g.Leading() {
-				return errcode.New(errcode.TransferFailed, to)
+				return errcode.New(errcode.TransferFailed, m.To)
 			}
 			return nil
 		})

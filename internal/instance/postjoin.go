@@ -48,6 +48,7 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	go i.schemaLoop(ctx, c)
 	go i.confirmOnline(ctx, c)
 	go i.watchLoops(ctx, c)
+	i.checkRenewed(c, c.catalog.View())
 	if err := i.connect(ctx, c); err != nil {
 		if errcode.Is(err, errcode.InstanceExpelled) {
 			return i.bootError(ctx, err, "instance-name")
@@ -76,14 +77,17 @@ func (i *Instance) stopped(ctx context.Context, err error) error {
 
 // startGroups starts the loops of both groups and makes the governor.
 func (i *Instance) startGroups(c *core) error {
+	if err := i.vouchForRows(c); err != nil {
+		return fmt.Errorf("group data: %w", err)
+	}
 	election := c.catalog.View().Timeout(catalog.ConfElectionTimeout, i.cfg.ElectionTimeout)
 	catalogGroup, err := i.newGroup(&c.catalogGroup, catalogName, election)
 	if err != nil {
-		return fmt.Errorf("group catalog: %w", err)
+		return fmt.Errorf("group catalog: %w", errLogShort(catalogName, c.id.InstanceName, err))
 	}
 	dataGroup, err := i.newGroup(&c.dataGroup, dataName, election)
 	if err != nil {
-		return fmt.Errorf("group data: %w", err)
+		return fmt.Errorf("group data: %w", errLogShort(dataName, c.id.InstanceName, err))
 	}
 	c.governor = governorrunner.New(governorrunner.Options{
 		Read: func() governor.Input { return i.governorInput(c) }, Propose: c.catalog.ProposeCAS,
@@ -166,6 +170,9 @@ const connectPoll = 2 * time.Millisecond
 
 // connect waits until both groups have a leader and this replica has what was committed when it asked a quorum of each.
 func (i *Instance) connect(ctx context.Context, c *core) error {
+	if c.dataGroup.mute {
+		return i.awaitFeeding(ctx, c)
+	}
 	var to goal
 	ticker := time.NewTicker(connectPoll)
 	defer ticker.Stop()
@@ -335,6 +342,7 @@ func (i *Instance) catalogChanged(c *core) func(uint64, []catalog.Change, *catal
 		}
 		if members {
 			c.book.refresh(view)
+			i.checkRenewed(c, view)
 		}
 	}
 }

@@ -71,6 +71,8 @@ func (i *Instance) recoverSurvivor(o RecoverOptions) (told string, err error) {
 		return "", fmt.Errorf("nothing can be recovered from %s: %s", o.Config.DataDir, v.Cause.Message)
 	case v.Begin != datadir.BeginRestart:
 		return "", fmt.Errorf("nothing can be recovered from %s: it is not the directory of a member of a cluster", o.Config.DataDir)
+	case v.Identity.DataPending:
+		return "", fmt.Errorf("nothing can be recovered from %s: this replica had begun anew, and holds no rows yet; take another one", o.Config.DataDir)
 	}
 	i.identity.Store(v.Identity)
 	if err := i.checkConfigFor(*v.Identity); err != nil {

@@ -115,7 +115,7 @@ func differs(a, b *wire.Report) bool {
 		return true
 	}
 	x, y := &a.Data, &b.Data
-	if x.Role != y.Role || x.Term != y.Term || x.Leader != y.Leader || x.Joint != y.Joint ||
+	if x.Role != y.Role || x.Term != y.Term || x.Leader != y.Leader || x.Joint != y.Joint || x.RaftID != y.RaftID || x.Unsure != y.Unsure ||
 		len(x.Voters) != len(y.Voters) || len(x.Learners) != len(y.Learners) || len(x.Progress) != len(y.Progress) {
 		return true
 	}
@@ -147,7 +147,8 @@ func (i *Instance) look(ctx context.Context, c *core) (*wire.Report, error) {
 	err := c.dataLoop.Call(ctx, func(g *raftgroup.Group) error {
 		s := g.Status()
 		r.Data = wire.GroupReport{RaftID: s.ID, Role: s.Role, Term: s.Term, Leader: s.LeaderID, Committed: s.Committed,
-			Applied: s.Applied, Last: s.LastIndex, Voters: s.Voters, Learners: s.Learners, Joint: s.Joint}
+			Applied: s.Applied, Last: s.LastIndex, Voters: s.Voters, Learners: s.Learners, Joint: s.Joint,
+			Unsure: s.Muted}
 		for _, m := range g.Members() {
 			r.Data.Progress = append(r.Data.Progress, wire.MemberProgress{RaftID: m.ID, Match: m.Match, Active: m.Active})
 		}
@@ -294,7 +295,7 @@ func (i *Instance) observe(ctx context.Context, c *core, in *governor.Input, row
 	d := r.Data
 	in.Instances[row.Name] = governor.Observed{Applied: r.Applied, State: r.State, LastHeard: at, Sharding: r.Sharding,
 		Data:   governor.DataProgress{RowsApplied: d.Applied, RowsTotal: d.Committed},
-		Schema: governor.SchemaAnswer(r.Schema)}
+		Schema: governor.SchemaAnswer(r.Schema), DataRaftID: d.RaftID, Unsure: d.Unsure}
 	if d.Role != raftgroup.RoleLeader || d.Term < in.DataGroups[row.ReplicasetName].Term {
 		return
 	}
@@ -364,13 +365,13 @@ func (i *Instance) transfer(ctx context.Context, c *core, a governor.TransferLea
 	if !ok {
 		return errNoAddress(a.To)
 	}
-	m := wire.Transfer{Header: i.header(c), Group: wire.GroupData, To: to.DataRaftID}
+	m := wire.Transfer{Header: i.header(c), Group: wire.GroupData, To: to.DataRaftID, Term: a.Term}
 	call := c.dataLoop.Call
 	if a.Replicaset == "" {
 		m.Group, m.To, call = wire.GroupCatalog, to.RaftID, c.catalogLoop.Call
 	}
 	if a.From == c.id.InstanceName {
-		return transferLeader(ctx, call, m.To)
+		return transferLeader(ctx, call, m)
 	}
 	return i.ask(ctx, c, a.From, wire.ProcTransfer, m.Append(nil))
 }

@@ -171,7 +171,8 @@ func (i *Instance) stopCore(c *core) {
 	if c.dataLoop != nil && c.catalogLoop != nil {
 		i.writeWatermarks(c)
 	}
-	err := c.closeLogs()
+	err := i.saveRows(c)
+	err = errors.Join(err, c.closeLogs())
 	// While a snapshot is written its rows are read, and the dictionary's while the schema is looked at: the end of the process
 	// gives the memory back.
 	if c.following.TryLock() && c.checkpointing.TryLock() { // for good

@@ -132,11 +132,31 @@ func (i *Instance) answerSnapshotChunk(_ context.Context, message []byte) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	if err := i.checkSnapshotTerm(m); err != nil {
+		return nil, err
+	}
 	data, total, err := i.snapshotChunk(c, m.Group, m.Index, m.Offset, m.Max)
 	if err != nil {
 		return nil, err
 	}
 	return wire.SnapshotPart{Total: total, Data: data}.Append(nil), nil
+}
+
+// checkSnapshotTerm refuses to give away a snapshot of the data that is not of the term that was announced. Who asks for one of
+// the catalog finds the term in its content.
+func (i *Instance) checkSnapshotTerm(m wire.SnapshotChunk) error {
+	if m.Group == wire.GroupCatalog {
+		return nil
+	}
+	_, signature, err := i.snapshotFile(m.Group, m.Index)
+	if err != nil {
+		return err
+	}
+	pos, err := checkpoint.ReadPosition(i.fs, i.dir.Path+"/"+datadir.DataDir, signature)
+	if err == nil && pos.Term != m.Term {
+		err = errcode.New(errcode.TermMismatch, m.Term, pos.Term)
+	}
+	return err
 }
 
 // askChunk asks the sender of a message for a part of the snapshot that it announces.
@@ -148,7 +168,7 @@ func (i *Instance) askChunk(ctx context.Context, c *core, group uint8, m raftgro
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
 	p, _ := m.Snapshot()
-	ask := wire.SnapshotChunk{Header: i.header(c), Group: group, Index: p.Index, Offset: offset,
+	ask := wire.SnapshotChunk{Header: i.header(c), Group: group, Index: p.Index, Term: p.Term, Offset: offset,
 		Max: c.catalog.View().Bytes(catalog.ConfSnapshotChunkMax)}
 	answer, err := i.pool.Call(ctx, address, wire.ProcSnapshotChunk, ask.Append(nil))
 	if err != nil {
@@ -270,6 +290,7 @@ func (i *Instance) catalogInstalled(c *core) func(*catalog.State) {
 	return func(view *catalog.State) {
 		c.rights.Store(rightsOf(view))
 		c.book.refresh(view)
+		i.checkRenewed(c, view)
 	}
 }
 

@@ -94,7 +94,10 @@ func New(cfg Config) (*Group, error) {
 	g := &Group{cfg: cfg, st: st, role: RoleFollower, acks: acks{self: cfg.ID, at: map[uint64]uint64{}}, now: cfg.Now}
 	g.silent = cfg.Now + cfg.ElectionTimeout
 	g.promised = g.silent
-	if err := g.restoreMembership(); err != nil {
+	if cfg.Mute {
+		st.conf = &pb.ConfState{}
+		g.setConf(st.conf)
+	} else if err := g.restoreMembership(); err != nil {
 		return nil, err
 	}
 	hs := cfg.Restored.HardState
@@ -106,6 +109,9 @@ func New(cfg Config) (*Group, error) {
 		hs.Term, hs.Vote = last, 0
 	}
 	hs.Commit = max(hs.Commit, cfg.Applied)
+	if cfg.Mute { // nothing more is applied
+		hs.Commit = cfg.Applied
+	}
 	if hs.Commit > st.last {
 		if !g.Lone() {
 			return nil, fmt.Errorf("%w: it ends at %d, %d was acknowledged", ErrLogShort, st.last, hs.Commit)
@@ -176,6 +182,11 @@ func newStorage(cfg *Config) (*storage, error) {
 	invariant.Check(len(res.Terms) > 0 && res.Terms[0].Index <= res.FirstIndex, "raftgroup: terms do not cover the log")
 	st.terms = slices.Clone(res.Terms)
 	st.last, st.tailFirst = res.LastIndex, res.LastIndex+1
+	for i := range cfg.Tail {
+		e := toPB(&cfg.Tail[i])
+		st.tail, st.tailFirst = append(st.tail, e), min(st.tailFirst, e.GetIndex())
+		st.tailBytes += uint64(len(e.Data)) + entryOverheadBytes
+	}
 	if res.FirstIndex <= pos.Index {
 		st.baseIndex, st.baseTerm = res.FirstIndex, res.Terms[0].Term
 		if term, err := st.Term(pos.Index); err != nil || term != pos.Term {
@@ -245,6 +256,12 @@ func (g *Group) Step(now time.Duration, m Message) error {
 	g.now = max(g.now, now)
 	if m.m.GetTo() != g.cfg.ID {
 		return fmt.Errorf("raftgroup: message for replica %d came to %d", m.m.GetTo(), g.cfg.ID)
+	}
+	if g.cfg.Mute {
+		return fmt.Errorf("raftgroup: replica %d takes no part in its group", g.cfg.ID)
+	}
+	if err := g.sameHistory(m.m); err != nil {
+		return err
 	}
 	switch m.m.GetType() {
 	case hintType:
@@ -531,7 +548,7 @@ func (g *Group) Status() Status {
 	}
 	return Status{
 		ID: g.cfg.ID, Role: role, Term: g.term, Committed: g.committed, Applied: g.applied, LastIndex: g.lastIndex,
-		LeaderID: g.leader, Voters: slices.Clone(g.conf.GetVoters()), Learners: slices.Clone(g.conf.GetLearners()),
+		LeaderID: g.leader, Muted: g.cfg.Mute, Voters: slices.Clone(g.conf.GetVoters()), Learners: slices.Clone(g.conf.GetLearners()),
 		Joint: len(g.conf.GetVotersOutgoing()) > 0 || g.noted < g.st.confIndex,
 	}
 }

@@ -89,6 +89,8 @@ type Status struct {
 	// LeaderID is 0 while no leader is known.
 	LeaderID         uint64
 	Voters, Learners []uint64
+	// Muted: see Config.Mute.
+	Muted bool
 	// Joint: a change of members is under way: the voters of before count too, or this replica might forget, if it lost
 	// power now, that they do not. Nobody may leave for good before that is over.
 	Joint bool
@@ -141,6 +143,11 @@ type Config struct {
 	Applied uint64
 	// Restored is what the log on disk holds.
 	Restored Restored
+	// Mute: this replica takes no part in its group, because it may have forgotten what it has acknowledged. It neither votes nor
+	// takes entries nor says anything, and it does not know its members.
+	Mute bool
+	// Tail are the last entries of Restored, up to its LastIndex. They are kept in memory from the start; without Older they must be all.
+	Tail []Entry
 	// Older reads entries [lo, hi) that are no longer in memory, at least one and about bytesMax bytes. ErrCompacted if
 	// they are gone. Nil: entries that leave memory are gone (a log that is kept in memory only).
 	Older func(lo, hi, bytesMax uint64) ([]Entry, error)

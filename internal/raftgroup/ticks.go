@@ -11,6 +11,9 @@ func (g *Group) beatTicks() int { return g.cfg.electionTicks / heartbeatsPerElec
 // Tick tells that one tick of time has passed. now is the boot-time clock.
 func (g *Group) Tick(now time.Duration) {
 	g.now = max(g.now, now)
+	if g.cfg.Mute {
+		return
+	}
 	g.dirty = true
 	if g.mayTick() {
 		g.rn.Tick()

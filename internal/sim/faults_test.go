@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
+	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
 )
 
 const electionTimeout = time.Second
@@ -21,6 +22,11 @@ type options struct {
 	crash, kill, pause, stall, part, transfer, full time.Duration
 	change                                          time.Duration
 	snapshotEvery                                   uint64
+
+	// mode is how the log is written; the rest is for those without syncs: clean stops, and ends that do not mind the quorum.
+	mode     wal.SyncMode
+	stop     time.Duration
+	reckless bool
 }
 
 // drawOptions leaves out about a third of the faults, others in each seed, so that some can be alone.
@@ -65,6 +71,7 @@ func (w *world) startFaults() {
 		{o.transfer, w.transfer},
 		{o.full, w.fillOne},
 		{o.change, w.change},
+		{o.stop, w.stopOne},
 	} {
 		if f.every > 0 {
 			w.every(f.every, f.do)
@@ -100,13 +107,13 @@ func (w *world) victim() *peer {
 func (w *world) endOne(power bool) {
 	if w.chance(0.1) {
 		for _, id := range w.ids {
-			if p := w.peers[id]; p.up {
+			if p := w.peers[id]; p.up && w.mayEnd(p, power) {
 				p.crash(power)
 			}
 		}
 		return
 	}
-	if p := w.victim(); p.up {
+	if p := w.victim(); p.up && w.mayEnd(p, power) {
 		p.crash(power)
 	}
 }
@@ -197,6 +204,9 @@ func (w *world) change() {
 		return
 	}
 	s := p.group.Status()
+	if w.loose() && (len(s.Voters) < 3 || w.sure(s, nil) < len(s.Voters)) {
+		return // the governor is busy
+	}
 	var changes []raftgroup.Change
 	add := func(op raftgroup.ChangeOp, id uint64) { changes = append(changes, raftgroup.Change{Op: op, ID: id}) }
 	others := slices.DeleteFunc(slices.Clone(s.Voters), func(id uint64) bool { return id == p.id && w.chance(0.5) })
@@ -206,7 +216,7 @@ func (w *world) change() {
 		}
 	}
 	drop := func() {
-		if len(others) > 0 && len(s.Voters) > 1 {
+		if len(others) > 0 && len(s.Voters) > 1 && !(w.loose() && len(s.Voters) <= 3) {
 			add([]raftgroup.ChangeOp{raftgroup.Remove, raftgroup.AddLearner}[w.rng.IntN(2)], others[w.rng.IntN(len(others))])
 		}
 	}
@@ -223,7 +233,7 @@ func (w *world) change() {
 		if promote(); len(changes) > 0 || len(s.Voters) > 2 {
 			drop()
 		}
-		if len(others) > 2 && w.chance(0.3) {
+		if len(others) > 2 && !(w.loose() && len(s.Voters) <= 4) && w.chance(0.3) {
 			changes = changes[:0]
 			add(raftgroup.Remove, others[0])
 			add(raftgroup.AddLearner, others[1])
@@ -274,6 +284,11 @@ func (w *world) settle() {
 	}
 	again()
 	if !w.runUntil(w.now+settleTime, w.rested) {
+		if w.stuck() {
+			w.stats.stuck++
+			w.notef("no quorum has kept its rows")
+			return
+		}
 		for _, id := range w.ids {
 			w.t.Logf("peer %d: up %t, %+v, lease %+v", id, w.peers[id].up, w.peers[id].group.Status(), w.peers[id].lease)
 		}

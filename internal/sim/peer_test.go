@@ -55,6 +55,11 @@ type peer struct {
 	snapshots []snapshot
 	pending   map[uint64]*write
 	reads     map[uint64]*read
+
+	// boots counts the boots of the machine. mute: it may have forgotten something; gone: it was given up for another; instead: it is such
+	// another one; entered: it is on its way into the group.
+	boots                        int
+	mute, gone, instead, entered bool
 }
 
 func (w *world) addPeer(first snapshot) *peer {
@@ -85,7 +90,10 @@ func (w *world) bootstrap() {
 }
 
 // boot starts the machine: its boot-time clock begins anew.
-func (p *peer) boot() { p.bootedAt, p.zero = p.w.now, p.w.between(time.Second, time.Minute) }
+func (p *peer) boot() {
+	p.boots++
+	p.bootedAt, p.zero = p.w.now, p.w.between(time.Second, time.Minute)
+}
 
 // clock is the boot-time clock of the machine.
 func (p *peer) clock() time.Duration {
@@ -135,6 +143,9 @@ func (p *peer) work() {
 // start starts the process.
 func (p *peer) start() {
 	w := p.w
+	if p.gone {
+		return
+	}
 	p.life++
 	if !p.openLog() {
 		p.startLater(500 * time.Millisecond)
@@ -148,9 +159,10 @@ func (p *peer) start() {
 	if n := len(p.snapshots); n > 0 {
 		pos, p.state = p.snapshots[n-1].at, p.snapshots[n-1].state
 	}
+	p.judge(pos)
 	group, err := runner.NewGroup(p.log, raftgroup.Config{
 		ID: p.id, Position: pos, TailBytes: 4 << 10, ElectionTimeout: electionTimeout, Now: p.clock(),
-		Incarnation: uint64(p.life),
+		Incarnation: uint64(p.life), Mute: p.mute,
 	})
 	if p.diskFailed(err) {
 		return
@@ -193,6 +205,7 @@ func (p *peer) openLog() bool {
 		}
 		log, err := wal.Open(wal.Options{
 			FS: p.fs, Dir: "/log", Group: "data", Instance: uuid.UUID{byte(p.id)}, SegmentBytes: 8 << 10, ReserveBytes: 4 << 10,
+			Sync: w.opt.mode, Boot: p.bootName(),
 		})
 		if err == nil {
 			p.log = log
@@ -452,6 +465,9 @@ func (p *peer) keepSnapshot(s snapshot) {
 
 // snapshotIfDue takes a snapshot and forgets some of the log before it.
 func (p *peer) snapshotIfDue() {
+	if p.mute {
+		return
+	}
 	n := len(p.snapshots)
 	due := n > 0 && p.state.index > p.snapshots[n-1].at.Index+p.w.opt.snapshotEvery
 	if !p.up || n == 0 || !due && (!p.group.SnapshotWanted() || p.state.index == p.snapshots[n-1].at.Index) {

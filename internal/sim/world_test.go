@@ -24,6 +24,9 @@ type world struct {
 type stats struct {
 	events, crashes, kills, pauses, cuts, transfers, changes, joint, snapshots, installs, full int
 	writes, acked, leaseReads, askedReads, followerReads, leaders                              int
+
+	// In the modes without syncs: clean stops, starts that may have forgotten something, new ids, and runs that end without a quorum.
+	stops, unsure, renewed, stuck int
 }
 
 func (s *stats) add(o stats) {
@@ -44,6 +47,10 @@ func (s *stats) add(o stats) {
 	s.askedReads += o.askedReads
 	s.followerReads += o.followerReads
 	s.leaders += o.leaders
+	s.stops += o.stops
+	s.unsure += o.unsure
+	s.renewed += o.renewed
+	s.stuck += o.stuck
 }
 
 // simulate runs a seed: a time of faults, then one without, in which the group has to come to rest. The sum stands for all
@@ -65,11 +72,15 @@ func simulate(t *testing.T, seed uint64) (sum uint64, st stats, err error) {
 		}
 	}()
 	w.opt = drawOptions(w)
+	w.opt.loosen(w, modeOf(seed))
 	w.checks = newChecks()
 	w.net = newNetwork(w)
 	w.bootstrap()
 	w.startClients()
 	w.startFaults()
+	if w.loose() {
+		w.after(tendEvery, w.govern)
+	}
 	w.runUntil(w.opt.duration, nil)
 	w.heal()
 	w.settle()

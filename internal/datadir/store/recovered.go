@@ -79,6 +79,9 @@ func (d Dir) removeOld(group, prefix string, list []fs.DirEntry) error {
 // ofGroup tells whether a file in the directory of a group is one that a group has written. Damaged ones, which were set
 // aside under other names, stay.
 func ofGroup(name string) bool {
+	if name == datadir.LogModeFile {
+		return true
+	}
 	for _, suffix := range []string{datadir.DataSnapshotSuffix, datadir.DataSnapshotSuffix + ".sha256", datadir.CatalogSnapshotSuffix,
 		datadir.LogSuffix, datadir.InProgressSuffix} {
 		if strings.HasSuffix(name, suffix) {

@@ -38,6 +38,25 @@ func (d Dir) Wipe(v datadir.Verdict) error {
 	return d.sync()
 }
 
+// WipeData removes the contents of data/, for a replica that begins anew. The identity must say so already. It may be repeated after a
+// crash.
+func (d Dir) WipeData() error {
+	id, ok, err := d.ReadIdentity()
+	if err != nil || !ok || !id.DataPending {
+		return fmt.Errorf("datadir: wipe %s: the identity does not ask for it: %w", d.path(datadir.DataDir), errors.Join(ErrWipeRefused, err))
+	}
+	st, err := d.FS.Lstat(d.path(datadir.DataDir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("datadir: wipe: %w", err)
+	case !st.IsDir():
+		return fmt.Errorf("datadir: wipe %s: it is a link or not a directory: %w", d.path(datadir.DataDir), ErrWipeRefused)
+	}
+	return d.wipeOne(datadir.DataDir)
+}
+
 // wipeable lists the names to be removed, after every one of them was found to be what it should be.
 func (d Dir) wipeable() ([]string, error) {
 	root, err := d.entries("")

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 	"github.com/lycosadb/lycosa/internal/raftgroup/wal"
@@ -19,6 +20,15 @@ func NewGroup(log *wal.Log, cfg raftgroup.Config) (*raftgroup.Group, error) {
 	cfg.Restored = log.Restored()
 	if log.Mode() != wal.SyncNone {
 		cfg.Older = log.Entries
+		return raftgroup.New(cfg)
+	}
+	// What a clean stop has saved is all in memory from now on, as what follows will be.
+	if err := log.Replay(cfg.Restored.FirstIndex, func(e raftgroup.Entry) error {
+		e.Data = slices.Clone(e.Data)
+		cfg.Tail = append(cfg.Tail, e)
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("runner: read what the log holds: %w", err)
 	}
 	return raftgroup.New(cfg)
 }

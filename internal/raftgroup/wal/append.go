@@ -24,9 +24,12 @@ func (l *Log) Append(b Batch) error {
 		return l.failed
 	}
 	if l.opts.Sync == SyncNone {
+		if err := l.noteConfs(b.Entries); err != nil {
+			return err
+		}
 		b.Entries, b.Local = nil, nil
 	}
-	sync := b.HardState != nil || b.Sync || (l.opts.Sync == SyncFsync && len(b.Entries)+len(b.Local) > 0)
+	sync := b.HardState != nil || b.Sync || hasConf(b.Entries) || (l.opts.Sync == SyncFsync && len(b.Entries)+len(b.Local) > 0)
 	for n := splitAt(b.Entries); n < len(b.Entries); n = splitAt(b.Entries) {
 		part := Batch{HardState: b.HardState, Entries: b.Entries[:n], Commit: b.Commit}
 		if err := l.appendPart(&part, false); err != nil {
@@ -219,15 +222,24 @@ func (l *Log) nextHeader() segmentHeader {
 
 // ResetTo makes the log empty with its next entry following index, which a snapshot or a bootstrap stands for. What the
 // log held is gone. Term and vote stay.
-func (l *Log) ResetTo(index, term uint64) error {
+func (l *Log) ResetTo(index, term uint64) error { return l.resetTo(index, term, false) }
+
+// resetTo is ResetTo; clamped: nothing after index counts as committed, for the log has said more than it holds.
+func (l *Log) resetTo(index, term uint64, clamped bool) error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
 	defer l.noteRoom()
 	if l.failed != nil {
 		return l.failed
 	}
+	if err := l.forgetConfs(index); err != nil {
+		return err
+	}
 	head := l.nextHeader()
 	head.base, head.last, head.lastTerm = true, index, term
+	if clamped {
+		head.hard.Commit = min(l.commit.Load(), index)
+	}
 	size := l.opts.SegmentBytes
 	if err := l.rotate(head, size); err != nil {
 		return err
@@ -322,7 +334,8 @@ func (l *Log) Abandon() error {
 	return l.f.Close()
 }
 
-// Close writes the mark of a clean stop and syncs. A poisoned log is closed without.
+// Close writes the mark of a clean stop and syncs. A poisoned log is closed without, and so is one whose entries may be gone
+// (Recovered.Unsure), or were never written (mode none, but see CloseAt).
 func (l *Log) Close() error {
 	l.wmu.Lock()
 	defer l.wmu.Unlock()
@@ -330,8 +343,11 @@ func (l *Log) Close() error {
 		return nil
 	}
 	err := l.failed
-	if err == nil {
-		err = l.write(kindClose, &Batch{}, 0, true)
+	if err == nil && !l.rec.Unsure && l.opts.Sync != SyncNone { // else the next start would take it for whole
+		if err = l.write(kindClose, &Batch{}, 0, true); err == nil {
+			l.closing = true
+			err = l.writeMode()
+		}
 	}
 	if err == nil && l.spare {
 		err = l.opts.FS.Remove(l.path(segmentName(l.opts.Prefix, l.head.seq+1) + inProgress))

@@ -43,6 +43,13 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !l.rec.Unsure { // else the file goes on to say how it came to that
+		if err := l.writeMode(); err != nil {
+			_ = l.f.Close()
+			return nil, fmt.Errorf("wal: %w", err)
+		}
+	}
+	l.rec.Members = l.how.Members
 	if err := l.makeReserve(); err != nil {
 		if !errors.Is(err, sys.ErrDiskFull) {
 			_ = l.f.Close()
@@ -117,7 +124,10 @@ func (l *Log) recover(seqs []uint64) error {
 	if s.commit > l.ix.last {
 		l.rec.LostEntries = s.commit - l.ix.last
 	}
-	if l.opts.AckedIndex > l.ix.last && l.opts.Sync == SyncFsync {
+	if err := l.judge(); err != nil {
+		return err
+	}
+	if l.opts.AckedIndex > l.ix.last && l.opts.Sync == SyncFsync && !l.rec.Unsure {
 		return &CorruptError{File: l.path(segmentName(l.opts.Prefix, l.head.seq)), Offset: s.off, Reason: fmt.Sprintf(
 			"the log ends at index %d, but index %d was acknowledged", l.ix.last, l.opts.AckedIndex)}
 	}

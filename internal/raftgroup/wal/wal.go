@@ -22,7 +22,7 @@ import (
 	"github.com/lycosadb/lycosa/internal/sys"
 )
 
-// SyncMode tells how entries and local rows reach the disk. Term and vote are synced in every mode.
+// SyncMode tells how entries and local rows reach the disk. Term, vote and changes of membership are synced in every mode.
 type SyncMode uint8
 
 const (
@@ -30,7 +30,7 @@ const (
 	SyncFsync SyncMode = iota
 	// SyncWrite writes and does not sync: survives a killed process, not a power cut.
 	SyncWrite
-	// SyncNone does not log entries and local rows at all.
+	// SyncNone does not log entries and local rows at all, until a clean stop (CloseAt).
 	SyncNone
 )
 
@@ -68,6 +68,8 @@ type Options struct {
 	// ReserveBytes is the size of the reserve file, 256 KiB unless given.
 	ReserveBytes int64
 	Sync         SyncMode
+	// Boot names the machine's boot: in mode write an unclean stop is as good as a clean one as long as it stays the same.
+	Boot string
 	// AckedIndex is an index known from elsewhere (the identity file) to have been acknowledged; a log that ends before it
 	// is not opened. 0: none.
 	AckedIndex uint64
@@ -104,6 +106,11 @@ type Recovered struct {
 	LocalLast uint64
 	// CleanStop: the log was closed, or is fresh. Otherwise its last segment has been rewritten.
 	CleanStop bool
+	// Unsure: acknowledged entries may be gone. The stop was unclean, in mode none, or in mode write in another boot of the machine. It
+	// stays so over further starts, whatever is done, until Vouch is called or the log is made anew.
+	Unsure bool
+	// Members, if not nil, are what was vouched for with an index; they overrule a snapshot up to it.
+	Members *raftgroup.Position
 	// TornTailBytes were cut from the end of file TornFile at TornOffset: a write that was never acknowledged, or, in mode
 	// write, what a power cut took.
 	TornTailBytes int64
@@ -165,6 +172,9 @@ type Log struct {
 	buf     []byte
 	failed  error
 	marked  uint64
+	// how is what the mode file says; closing: it is to say that the log was closed.
+	how     howWritten
+	closing bool
 
 	// mu guards what readers see.
 	mu sync.Mutex

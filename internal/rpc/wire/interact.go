@@ -59,6 +59,8 @@ type GroupReport struct {
 	Committed, Applied, Last uint64
 	Voters, Learners         []uint64
 	Joint                    bool
+	// Unsure: the replica takes no part in its group under this id, because it may have forgotten what it had acknowledged.
+	Unsure bool
 	// Progress comes from a leader only.
 	Progress []MemberProgress
 }
@@ -77,7 +79,7 @@ const (
 	interactFields = 3
 	reportFields   = 5
 	schemaFields   = 5
-	groupFields    = 11
+	groupFields    = 12
 	progressFields = 3
 )
 
@@ -171,7 +173,7 @@ func (g *GroupReport) append(dst []byte) []byte {
 		dst = msgpack.AppendUint(msgpack.AppendArrayHeader(dst, progressFields), p.RaftID)
 		dst = msgpack.AppendBool(msgpack.AppendUint(dst, p.Match), p.Active)
 	}
-	return dst
+	return msgpack.AppendBool(dst, g.Unsure)
 }
 
 func (r *reader) groupReport() GroupReport {
@@ -192,6 +194,7 @@ func (r *reader) groupReport() GroupReport {
 		g.Progress = append(g.Progress, MemberProgress{RaftID: r.uint(), Match: r.uint(), Active: r.bool()})
 		r.skip(more)
 	}
+	g.Unsure = r.bool()
 	r.skip(extra)
 	return g
 }

@@ -41,14 +41,17 @@ type Transfer struct {
 	Group  uint8
 	// To is a raft id.
 	To uint64
+	// Term is that of the group, in which the receiver leads it: in another one the request is void.
+	Term uint64
 }
 
 // SnapshotChunk asks for a part of the snapshot of a group.
 type SnapshotChunk struct {
 	Header Header
 	Group  uint8
-	// Index is the index of the snapshot, as the raft message announced it.
-	Index uint64
+	// Index and Term are those of the snapshot, as the raft message announced it: of two leaders, one of whom was overthrown,
+	// there may be two of one index.
+	Index, Term uint64
 	// Offset is where the part begins, Max how many bytes it may have at most, up to SnapshotPartBytesMax.
 	Offset, Max uint64
 }
@@ -67,8 +70,8 @@ const (
 	resultFields      = 3
 	readIndexFields   = 2
 	groupChangeFields = 5
-	transferFields    = 3
-	chunkFields       = 5
+	transferFields    = 4
+	chunkFields       = 6
 	partFields        = 2
 )
 
@@ -225,14 +228,14 @@ func DecodeGroupChange(b []byte) (GroupChange, error) {
 // Append appends the message to dst.
 func (m Transfer) Append(dst []byte) []byte {
 	dst = m.Header.append(msgpack.AppendArrayHeader(dst, transferFields))
-	return msgpack.AppendUint(msgpack.AppendUint(dst, uint64(m.Group)), m.To)
+	return msgpack.AppendUint(msgpack.AppendUint(msgpack.AppendUint(dst, uint64(m.Group)), m.To), m.Term)
 }
 
 // DecodeTransfer reads a message. Errors: 1.
 func DecodeTransfer(b []byte) (Transfer, error) {
 	r := reader{b: b, message: "Transfer"}
 	extra := r.fields(transferFields)
-	m := Transfer{Header: r.header(), Group: r.group(), To: r.uint()}
+	m := Transfer{Header: r.header(), Group: r.group(), To: r.uint(), Term: r.uint()}
 	if err := r.end(extra); err != nil {
 		return Transfer{}, err
 	}
@@ -243,7 +246,7 @@ func DecodeTransfer(b []byte) (Transfer, error) {
 func (m SnapshotChunk) Append(dst []byte) []byte {
 	dst = m.Header.append(msgpack.AppendArrayHeader(dst, chunkFields))
 	dst = msgpack.AppendUint(msgpack.AppendUint(dst, uint64(m.Group)), m.Index)
-	return msgpack.AppendUint(msgpack.AppendUint(dst, m.Offset), m.Max)
+	return msgpack.AppendUint(msgpack.AppendUint(msgpack.AppendUint(dst, m.Offset), m.Max), m.Term)
 }
 
 // DecodeSnapshotChunk reads a message; Max is at most SnapshotPartBytesMax. Errors: 1.
@@ -251,7 +254,7 @@ func DecodeSnapshotChunk(b []byte) (SnapshotChunk, error) {
 	r := reader{b: b, message: "SnapshotChunk"}
 	extra := r.fields(chunkFields)
 	m := SnapshotChunk{
-		Header: r.header(), Group: r.group(), Index: r.uint(), Offset: r.uint(), Max: r.uintMax(SnapshotPartBytesMax),
+		Header: r.header(), Group: r.group(), Index: r.uint(), Offset: r.uint(), Max: r.uintMax(SnapshotPartBytesMax), Term: r.uint(),
 	}
 	if err := r.end(extra); err != nil {
 		return SnapshotChunk{}, err

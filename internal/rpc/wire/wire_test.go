@@ -50,7 +50,7 @@ func messages() []message {
 		Header: header,
 		Report: &Report{Applied: 5, State: lifecycle.RolesConfigured, Sharding: true, Data: GroupReport{
 			RaftID: 2, Role: raftgroup.RoleLeader, Term: 4, Leader: 2, Committed: 10, Applied: 9, Last: 11,
-			Voters: []uint64{2, 300, 1 << 63}, Learners: []uint64{5}, Joint: true,
+			Voters: []uint64{2, 300, 1 << 63}, Learners: []uint64{5}, Joint: true, Unsure: true,
 			Progress: []MemberProgress{{RaftID: 300, Match: 8, Active: true}, {RaftID: 5}},
 		}, Schema: SchemaReport{Version: 9, Code: 3, Message: "Duplicate key"}},
 		Messages: []GroupMessage{{Group: GroupCatalog, Data: []byte("raft")}, {Group: GroupData, Data: []byte{}}},
@@ -62,8 +62,8 @@ func messages() []message {
 		{Op: raftgroup.AddLearner, ID: 4}, {Op: raftgroup.Remove, ID: 5}, {Op: raftgroup.AddVoter, ID: 1 << 50}}}
 	proxied := Proxy{Header: header, Statements: []ProxyStatement{{User: 31, Type: 2, Space: 600, Index: 1, IndexBase: 1, Schema: 9}, {Type: 4}}}
 	carried := ProxyAnswer{Index: 1 << 40, Replies: []ProxyReply{{Body: []byte{0x80}}, {Code: 1 << 15, Body: []byte{0x81, 1, 2}}}}
-	transfer := Transfer{Header: header, Group: GroupCatalog, To: 12}
-	chunk := SnapshotChunk{Header: header, Group: GroupData, Index: 1000, Offset: 1 << 33, Max: SnapshotPartBytesMax}
+	transfer := Transfer{Header: header, Group: GroupCatalog, To: 12, Term: 7}
+	chunk := SnapshotChunk{Header: header, Group: GroupData, Index: 1000, Term: 4, Offset: 1 << 33, Max: SnapshotPartBytesMax}
 	part := SnapshotPart{Total: 1 << 34, Data: []byte("rows")}
 	request := discovery.Request{ClusterName: "demo", Round: 9, ID: "id", CanBoot: true, Peers: []string{"a:1", "b:2"}}
 	answer := discovery.Answer{Kind: discovery.AnswerResp, ClusterName: "demo", Round: 9, ID: "x", CanBoot: true,
