@@ -57,6 +57,8 @@ type Group struct {
 	gone              uint64
 	goneFrom, heardAt time.Duration
 	quiet             int
+	// stalled: the disk stands still.
+	stalled bool
 
 	// noted is the index of the last change of membership that is committed for certain, after any loss of power, too.
 	noted uint64
@@ -263,6 +265,9 @@ func (g *Group) Step(now time.Duration, m Message) error {
 	if err := g.sameHistory(m.m); err != nil {
 		return err
 	}
+	if g.stands() && g.deafTo(m.m.GetType()) {
+		return nil
+	}
 	switch m.m.GetType() {
 	case hintType:
 		return g.hinted(m.m)
@@ -272,7 +277,7 @@ func (g *Group) Step(now time.Duration, m Message) error {
 			return nil
 		}
 	case pb.MsgTimeoutNow:
-		if g.now < g.silent {
+		if g.now < g.silent || g.stands() {
 			g.decline(m.m)
 			return nil
 		}

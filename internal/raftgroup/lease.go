@@ -138,8 +138,11 @@ func (g *Group) mayVote(m *pb.Message) bool {
 }
 
 // mayTick tells whether the library may count one more tick: the one that could make it campaign waits for the end of the
-// promise, since ticks may come late and then close together.
+// promise, since ticks may come late and then close together. One whose disk stands still does not campaign.
 func (g *Group) mayTick() bool {
+	if g.role != RoleLeader && g.stands() {
+		return false
+	}
 	if g.role == RoleLeader || g.now >= g.promised || g.Lone() || g.quiet < g.cfg.electionTicks-1 {
 		g.quiet++
 		return true
@@ -172,7 +175,7 @@ func (g *Group) followGone() {
 		return
 	}
 	due := max(g.promised, g.silent)
-	if g.now < due {
+	if g.now < due || g.stands() {
 		return
 	}
 	if g.leader != 0 {

@@ -1,6 +1,7 @@
 package raftgroup_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -445,6 +446,64 @@ func TestLeaderGone(t *testing.T) {
 	settleGroup(alive)
 	if campaigns(alive, 11400*time.Millisecond) || alive.Status().LeaderID != 1 {
 		t.Fatal("campaigns although the leader lives")
+	}
+}
+
+// TestStall: a leader whose disk stands still gives up, and does not try to lead before its disk goes on.
+func TestStall(t *testing.T) {
+	g := leader(t, trio)
+	now := 10 * time.Second
+	campaigned := false
+	ticks := func(n int) {
+		t.Helper()
+		for range n {
+			now += g.TickLength()
+			g.Tick(now)
+			_, _, sent := settleSending(g)
+			for _, m := range sent {
+				if m.Kind() == "MsgHeartbeat" {
+					raw, err := m.Append(nil)
+					beat := new(pb.Message)
+					if err := errors.Join(err, proto.Unmarshal(raw, beat)); err != nil {
+						t.Fatal(err)
+					}
+					answered(t, g, now, m.To(), 2, beat.GetContext())
+				}
+				campaigned = campaigned || m.Kind() == "MsgPreVote"
+			}
+		}
+	}
+	timeout := int(g.ElectionTimeout() / g.TickLength())
+	ticks(4 * timeout)
+	if !g.Leading() {
+		t.Fatal("it does not lead any more although its followers answer")
+	}
+	g.Stall(true)
+	ticks(4 * timeout)
+	if g.Leading() || g.Status().Role == raftgroup.RoleLeader {
+		t.Error("it leads although its disk stands still")
+	}
+	if err := g.Step(now, message(t, &pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(2))})); err != nil {
+		t.Error(err)
+	}
+	ticks(4 * timeout)
+	if campaigned {
+		t.Error("it campaigns although its disk stands still")
+	}
+	g.Stall(false)
+	ticks(4 * timeout)
+	if !campaigned {
+		t.Error("it does not campaign although its disk goes on")
+	}
+	lone := newGroup(t, raftgroup.Config{ID: 1, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1}}})
+	lead(t, lone)
+	lone.Stall(true)
+	for n := range 4 * timeout {
+		lone.Tick(now + time.Duration(n)*lone.TickLength())
+		settleGroup(lone)
+	}
+	if !lone.Leading() {
+		t.Error("a lone voter has given up")
 	}
 }
 

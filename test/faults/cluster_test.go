@@ -83,7 +83,7 @@ func (c *cluster) add(i int) {
 // smallDisk mounts a file system that can be filled.
 func smallDisk(t testing.TB, dir string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=320m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=384m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -223,13 +223,15 @@ func (c *cluster) equal(t testing.TB) map[uint32][]byte {
 			all[space] = c.contents(c.leader(t, "data").i, space)
 			for i := range c.instances {
 				if rows := c.contents(i, space); rows == nil || !bytes.Equal(rows, all[space]) {
+					time.Sleep(100 * time.Millisecond)
 					return false
 				}
 			}
 			return true
 		}) {
-			for i := range c.instances {
-				t.Logf("instance %d has %d bytes of rows in space %d", i+1, len(c.contents(i, space)), space)
+			for i, p := range c.instances {
+				s, _ := p.status()
+				t.Logf("instance %d has %d bytes of rows in space %d; its groups: %+v", i+1, len(c.contents(i, space)), space, s.Groups)
 			}
 			t.Fatalf("the replicas differ in space %d %s after the end of the load", space, waitHealed)
 		}

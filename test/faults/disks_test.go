@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/lycosadb/lycosa/internal/errcode"
 )
 
 // Three instances, each with a disk of its own that becomes slow, fails, or loses its power. They are not started again by
@@ -47,6 +45,7 @@ var faultsOfDisks = []fault{
 	{"a follower's syncs fail", func(s *scene) {
 		s.withLeader(func(_ int, others []int) { s.failSyncs(others[s.chance.IntN(2)]) })
 	}},
+	{"the leader's disk hangs", func(s *scene) { s.hangDisk() }},
 	{"a disk is slow, a follower's and then the leader's", func(s *scene) {
 		s.withLeader(func(_ int, others []int) { s.slowDisk(others[s.chance.IntN(2)]) })
 	}},
@@ -76,23 +75,41 @@ func (s *scene) endsPoisoned(victim int) {
 // failSyncs makes every sync of a running instance's log fail from one moment on.
 func (s *scene) failSyncs(victim int) {
 	s.Helper()
-	p := s.c.instances[victim]
-	for _, child := range p.children() {
-		var said output
-		cmd := exec.Command("strace", "-f", "-p", strconv.Itoa(child), "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO", "-o", os.DevNull)
-		cmd.Stderr = &said
-		if err := cmd.Start(); err != nil {
-			s.Fatal(err)
-		}
-		defer func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}()
-		waitFor(s, "strace", waitStop, func() bool { return strings.Contains(said.String(), "attached") })
-	}
+	defer s.trace(victim, "error=EIO")()
 	s.endsPoisoned(victim)
 	s.l.young.Store(anyAddress)
 	s.c.start(victim)
+}
+
+// hangDisk makes the syncs of the leader's log take forever. Another one takes over, and the old leader follows as soon as
+// its disk goes on.
+func (s *scene) hangDisk() {
+	s.Helper()
+	s.withLeader(func(leader int, others []int) {
+		end := s.trace(leader, fmt.Sprintf("delay_enter=%d", time.Hour.Microseconds()))
+		defer end()
+		s.majorityGoesOn(others)
+	})
+}
+
+// trace does something to every sync of a running instance's log.
+func (s *scene) trace(victim int, inject string) (end func()) {
+	s.Helper()
+	children := s.c.instances[victim].children()
+	if len(children) != 1 {
+		s.Fatalf("instance %d has %d children", victim+1, len(children))
+	}
+	var said output
+	cmd := exec.Command("strace", "-f", "-p", strconv.Itoa(children[0]), "-e", "trace=fdatasync", "-e", "inject=fdatasync:"+inject, "-o", os.DevNull)
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	waitFor(s, "strace", waitStop, func() bool { return strings.Contains(said.String(), "attached") })
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
 }
 
 // output is what a program says, to be read while it runs.
@@ -159,13 +176,23 @@ func (s *scene) fillDisk(victim *proc) {
 	if err := os.Remove(ballast); err != nil {
 		s.Fatal(err)
 	}
-	waitFor(s, "room on the disk", waitHealed, func() bool { return !victim.issue("disk_full") })
-	conn := s.c.connect(victim)
-	defer conn.Close()
-	ctx, cancel := timeout(waitHealed)
-	defer cancel()
-	if _, err := conn.Call(ctx, "box.snapshot", nil); err != nil { // which lets it give up what it has logged
-		s.Errorf("a snapshot on a disk that has room again: %v", err)
+	s.roomAgain()
+}
+
+// roomAgain waits until every disk has room, and has every instance write a snapshot, which lets it give up what it has logged.
+func (s *scene) roomAgain() {
+	s.Helper()
+	for _, p := range s.c.instances {
+		waitFor(s, "room on the disk", waitHealed, func() bool { return !p.issue("disk_full") })
+		func() {
+			conn := s.c.connect(p)
+			defer conn.Close()
+			ctx, cancel := timeout(waitHealed)
+			defer cancel()
+			if _, err := conn.Call(ctx, "box.snapshot", nil); err != nil {
+				s.Errorf("a snapshot on a disk that has room again: %v", err)
+			}
+		}()
 	}
 }
 
@@ -209,29 +236,23 @@ func (s *scene) fillAll() {
 		fill(s, ballast[len(ballast)-1])
 	}
 	n := 0
-	waitFor(s, "all to say that their disks are full", waitHealed, func() bool {
+	// The last one may keep some room that was allocated before: when two are full, nothing is written that could use it up.
+	waitFor(s, "a majority to say that their disks are full", waitHealed, func() bool {
 		n++
 		s.writeMuch(n)
+		full := 0
 		for _, p := range s.c.instances {
-			if !p.issue("disk_full") {
-				return false
+			if p.issue("disk_full") {
+				full++
 			}
 		}
-		return true
+		return full > len(s.c.instances)/2
 	})
-	refused := func() int {
-		s.l.mu.Lock()
-		defer s.l.mu.Unlock()
-		return s.l.errors[int(errcode.DiskFull)]
-	}
-	before := refused()
-	waitFor(s, "writes that are refused", waitHealed, func() bool { return refused() > before+20 })
+	s.hold(time.Second, 2*time.Second)
 	for _, path := range ballast {
 		if err := os.Remove(path); err != nil {
 			s.Fatal(err)
 		}
 	}
-	for _, p := range s.c.instances {
-		waitFor(s, "room on the disk", waitHealed, func() bool { return !p.issue("disk_full") })
-	}
+	s.roomAgain()
 }

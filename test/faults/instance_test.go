@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ type proc struct {
 // launch starts lycosa run as instance i of a network, under the program of wrap if there is one.
 func launch(t testing.TB, w *network, i int, dir string, wrap []string, args ...string) *proc {
 	t.Helper()
-	out, err := os.OpenFile(fmt.Sprintf("%s.out", dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(filepath.Dir(dir)+".out", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +74,10 @@ func (p *proc) cleanup() {
 	}
 	if p.t.Failed() {
 		text, _ := os.ReadFile(p.outPath)
+		// The clients of the tests come often.
+		text = bytes.Join(slices.DeleteFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool {
+			return bytes.Contains(line, []byte("event=auth_ok"))
+		}), []byte("\n"))
 		if len(text) > 30_000 {
 			text = text[len(text)-30_000:]
 		}

@@ -59,7 +59,7 @@ func (s *scene) expel(at int) (rows int) {
 		s.Fatalf("the expelled instance ended with %d, want 2", code)
 	}
 	s.l.flows(s, "after the expulsion", 20)
-	if err := os.Rename(s.c.dirs[at], fmt.Sprintf("%s-expelled-%d", s.c.dirs[at], s.l.round)); err != nil {
+	if err := os.RemoveAll(s.c.dirs[at]); err != nil {
 		s.Fatal(err)
 	}
 	s.l.young.Store(s.c.net.address(at))
@@ -127,7 +127,7 @@ func (s *scene) loseAndReplace() {
 		}
 		before := s.members()
 		s.c.stop(s, at)
-		if err := os.Rename(s.c.dirs[at], fmt.Sprintf("%s-lost-%d", s.c.dirs[at], s.l.round)); err != nil {
+		if err := os.RemoveAll(s.c.dirs[at]); err != nil {
 			s.Fatal(err)
 		}
 		s.l.young.Store(s.c.net.address(at))

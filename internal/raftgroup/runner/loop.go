@@ -494,6 +494,7 @@ func (l *Loop[R]) finished(o outcome) {
 		l.poison(o.err)
 		return
 	}
+	l.stall.finished++
 	l.handed -= o.written
 	l.durable += o.written
 	l.settle()
@@ -547,30 +548,6 @@ func (l *Loop[R]) poison(err error) {
 		l.cfg.OnPoison(err)
 	}
 }
-
-// tick moves the group's time, and looks after room on disk: at each tick, but a full disk, and one that has got nothing since the
-// last look, at intervals.
-func (l *Loop[R]) tick(now time.Duration) {
-	if l.poisoned {
-		return
-	}
-	l.cfg.Group.Tick(now)
-	l.pruneReads()
-	l.sinceTend += l.cfg.Tick
-	every := l.cfg.RetryInterval
-	if !l.full {
-		every *= restsFactor
-	}
-	if !l.full && !l.rests() || l.sinceTend >= every {
-		l.tend()
-	}
-}
-
-// restsFactor is how much less often a log is looked after that has got nothing than a full disk.
-const restsFactor = 10
-
-// rests tells whether the log has got nothing since it was last looked after.
-func (l *Loop[R]) rests() bool { return l.looked && l.lookedAt == l.cfg.Group.AppliedIndex() }
 
 // tend has the disk prepare room and, if nothing is under way, write the commit mark.
 func (l *Loop[R]) tend() {

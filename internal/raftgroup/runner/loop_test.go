@@ -457,6 +457,30 @@ func TestSlowDiskKeepsUp(t *testing.T) {
 	}
 }
 
+// TestStalledDiskGivesUp: a leader whose disk stands still makes room for another one, and follows when its disk goes on.
+func TestStalledDiskGivesUp(t *testing.T) {
+	gates := map[uint64]*gateFS{}
+	_, members := startTrioOn(t, func(id uint64) sys.FS {
+		gates[id] = newGateFS(fault.New())
+		return gates[id]
+	})
+	old, _ := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
+	gates[old].close()
+	members[old].submit("on its way")
+	rest := slices.DeleteFunc([]uint64{1, 2, 3}, func(id uint64) bool { return id == old })
+	for turn := 0; wait(t, members[rest[turn%2]].submit("b")) != nil; turn++ {
+		time.Sleep(time.Millisecond)
+	}
+	gates[old].open()
+	goal := max(members[rest[0]].loop.Status().Committed, members[rest[1]].loop.Status().Committed)
+	for members[old].loop.Status().Applied < goal {
+		members[old].turn(t)
+	}
+	for _, m := range members {
+		m.stop(t)
+	}
+}
+
 // TestLeadershipLost: a leader that is cut off gives back what it ran, truthfully, and takes over what the new one wrote.
 func TestLeadershipLost(t *testing.T) {
 	net, members := startTrio(t)

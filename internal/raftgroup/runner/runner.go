@@ -188,6 +188,7 @@ type Loop[R any] struct {
 	disk *disk
 	// pace says when to tick, alarm when the loop is woken for it, 0 for never.
 	pace  raftgroup.Pace
+	stall stall
 	alarm time.Duration
 	// worker is the machine, if it is one; ready is closed.
 	worker Worker
