@@ -53,10 +53,11 @@ type core struct {
 	dataLoop    *runner.Loop[*replicaset.Batch]
 	governor    *governorrunner.Runner
 
-	// book and transport reach the other instances; reports is how they are.
+	// book and transport reach the other instances; reports is how they are, members who they are.
 	book      addressBook
 	transport *transport.Transport
 	reports   reports
+	members   members
 	// grouped and led get a token when something about a group has changed. membersOf is the catalog's index on which the members of the data
 	// group were last decided; it belongs to that group's loop.
 	grouped   chan struct{}

@@ -65,8 +65,12 @@ func (i *Instance) servePeer(s *server.Session, req *iproto.Request, schema uint
 }
 
 func answerPeer(p peerProcedure, sync, schema uint64, message, out []byte) []byte {
-	ctx, cancel := context.WithTimeout(context.Background(), peerTimeout)
-	defer cancel()
+	ctx := context.Background()
+	if !p.prompt {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, peerTimeout)
+		defer cancel()
+	}
 	answer, err := p.run(ctx, message)
 	if err != nil {
 		return iproto.AppendError(out, sync, schema, errcode.Of(err))
@@ -101,7 +105,7 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 		return nil, err
 	}
 	// Who is not known may have joined since this instance has last heard of the catalog.
-	switch err := catalog.CheckMember(c.catalog.View(), h.From, h.RaftID); {
+	switch err := c.members.check(c.catalog.View(), h.From, h.RaftID); {
 	case err == nil:
 		c.reports.alive(h.RaftID, i.clock.Wall())
 	case !errcode.Is(err, errcode.NoSuchInstance):

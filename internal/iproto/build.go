@@ -160,6 +160,13 @@ func AppendCall(dst []byte, sync uint64, function string, args []byte) []byte {
 	return EndRequest(appendArray(append(dst, byte(KeyTuple)), args), mark)
 }
 
+// AppendCallOf appends a CALL request with one argument.
+func AppendCallOf(dst []byte, sync uint64, function string, argument []byte) []byte {
+	dst, mark := BeginRequest(dst, TypeCall, sync)
+	dst = msgpack.AppendStr(append(dst, 0x82, byte(KeyFunction)), function)
+	return EndRequest(append(msgpack.AppendArrayHeader(append(dst, byte(KeyTuple)), 1), argument...), mark)
+}
+
 // AppendEval appends an EVAL request; args is an array with its header, nil means no arguments.
 func AppendEval(dst []byte, sync uint64, expr string, args []byte) []byte {
 	dst, mark := BeginRequest(dst, TypeEval, sync)

@@ -268,6 +268,8 @@ func TestBuildersRoundTrip(t *testing.T) {
 		same(r.Type == TypeReplace && bytes.Equal(r.Tuple, change.Tuple), "replace")
 		decode(AppendCall(nil, sync, name, nil))
 		same(string(r.Function) == name && bytes.Equal(r.Tuple, []byte{0x90}), "call")
+		decode(AppendCallOf(nil, sync, name, change.Tuple))
+		same(string(r.Function) == name && bytes.Equal(r.Tuple, append([]byte{0x91}, change.Tuple...)), "call of one")
 		decode(AppendEval(nil, sync, name, change.Tuple))
 		same(string(r.Expr) == name && bytes.Equal(r.Tuple, change.Tuple), "eval")
 		decode(AppendID(nil, sync, 6))

@@ -105,11 +105,10 @@ func (p *Pool) Start(ctx context.Context, address, procedure string, message []b
 	if err != nil {
 		return fail(err)
 	}
-	args := wire.AppendArguments(make([]byte, 0, len(message)+1), message)
 	c.calls.Add(1)
 	c.waiting.Add(1)
 	f, err := c.Send(ctx, iproto.TypeCall, func(dst []byte, sync uint64) []byte {
-		return iproto.AppendCall(dst, sync, procedure, args)
+		return iproto.AppendCallOf(dst, sync, procedure, message)
 	})
 	if err != nil {
 		c.waiting.Add(-1)

@@ -329,7 +329,7 @@ func (l *Loop[R]) apply(entries []raftgroup.Entry) {
 			continue
 		}
 		if len(e.Data) > 0 { // of another leader: the change of roles may come only behind it
-			l.giveUp(raftgroup.NotLeader(l.status.Load().LeaderID))
+			l.giveUp(l.notLeader())
 		}
 		m.Apply(e.Index, e.Term, e.Data)
 	}
@@ -468,8 +468,16 @@ func (l *Loop[R]) refuseQueued() {
 		l.refuse(errShutdown())
 	case g.Lone() || l.status.Load().Role == raftgroup.RoleLeader:
 	default:
-		l.refuse(raftgroup.NotLeader(l.status.Load().LeaderID))
+		l.refuse(l.notLeader())
 	}
+}
+
+// notLeader is the error for those who asked this replica although it does not lead. It is asked for with every entry.
+func (l *Loop[R]) notLeader() error {
+	if leader := l.status.Load().LeaderID; l.elsewhere == nil || l.leader != leader {
+		l.elsewhere, l.leader = raftgroup.NotLeader(leader), leader
+	}
+	return l.elsewhere
 }
 
 func (l *Loop[R]) refuse(err error) {

@@ -201,6 +201,9 @@ type Loop[R any] struct {
 	confirming bool
 	// ledTerm is the term that Deny has not been called for, if this replica leads.
 	ledTerm uint64
+	// elsewhere is the error that names a leader.
+	elsewhere error
+	leader    uint64
 	// batch[batchAt:] has been taken from the queue and waits to be run.
 	batch   []R
 	batchAt int
