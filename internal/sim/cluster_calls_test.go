@@ -56,6 +56,9 @@ type report struct {
 	state   lifecycle.State
 	status  raftgroup.Status
 	members []raftgroup.Member
+	schema  schemaReport
+	// followed is how far the replicaset has followed the schema.
+	followed uint64
 }
 
 // letter of a raft group, with the content of a snapshot if it brings one.

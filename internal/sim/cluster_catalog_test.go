@@ -279,7 +279,7 @@ type heardReport struct {
 
 // ownReport is what this instance says of itself.
 func (i *instance) ownReport() report {
-	return report{i.header(), i.catalog.at.index, i.state, i.data.g.Status(), i.data.g.Members()}
+	return report{i.header(), i.catalog.at.index, i.state, i.data.g.Status(), i.data.g.Members(), i.work.said, i.work.followed}
 }
 
 func (i *instance) report() {
@@ -342,6 +342,8 @@ func (i *instance) governorInput() governor.Input {
 		if h.known {
 			d := h.report.status
 			o.Applied, o.State, o.Sharding = h.report.applied, h.report.state, true
+			o.Schema = governor.SchemaAnswer{Version: h.report.schema.version, Prepared: h.report.schema.refusal == "",
+				Message: h.report.schema.refusal, Followed: h.report.followed}
 			o.Data = governor.DataProgress{RowsApplied: d.Applied, RowsTotal: d.Committed}
 			if d.Role == raftgroup.RoleLeader && d.Term >= in.DataGroups[row.ReplicasetName].Term {
 				in.DataGroups[row.ReplicasetName] = groupView(row.Name, d, h.report.members)

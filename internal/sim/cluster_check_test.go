@@ -164,6 +164,7 @@ func (c *cluster) checkCatalog(i *instance, e *raftgroup.Entry, before *catalog.
 		return
 	}
 	c.checks.looked = e.Index
+	c.checkSchema(e, before, after)
 	for _, ch := range changes {
 		switch ch.Table {
 		case catalog.TableInstance:
@@ -283,6 +284,7 @@ func (c *cluster) checkAcknowledged() {
 		}
 		rows[i.data.key] = m.rows
 	}
+	c.checkRows()
 	for _, at := range sortedKeys(c.clients.values) {
 		group, key, _ := strings.Cut(at, "/")
 		if have, ok := rows[group]; ok && have[key] != c.clients.values[at] {

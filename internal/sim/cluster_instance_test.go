@@ -54,6 +54,7 @@ type instance struct {
 	// told are the addresses that instances told of themselves, by raft id.
 	told map[uint64]string
 	gov  governing
+	work schemaWork
 	// membersOf is the catalog index of the last change of the data group's members.
 	membersOf uint64
 }
@@ -202,6 +203,7 @@ func (i *instance) start() {
 	i.life++
 	i.up, i.paused, i.asked, i.tickAt = true, 0, false, -1
 	i.told, i.gov, i.state = map[uint64]string{}, governing{}, lifecycle.Unconfigured
+	i.work = schemaWork{}
 	v := datadir.Look(i.disk.listing())
 	i.stage = v.Begin.Stage()
 	c.notef("%d starts: %s", i.no, v.Begin)
@@ -483,6 +485,7 @@ func (i *instance) postjoin() {
 	}
 	i.every(reportEvery, i.report)
 	i.every(governEvery, i.govern)
+	i.every(followEvery, i.follow)
 	i.own(0, i.introduce)
 	i.own(0, i.comeOnline)
 	i.every(time.Second, i.askAround)

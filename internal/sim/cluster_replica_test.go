@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -315,6 +316,7 @@ func (r *replica) snapshotIfDue() {
 type dataMachine struct {
 	r       *replica
 	rows    map[string]string
+	spaces  *spaces
 	pending map[uint64]dataWrite
 }
 
@@ -329,7 +331,11 @@ func (m *dataMachine) apply(e *raftgroup.Entry) {
 			m.r.i.c.failf("entry %d was computed in term %d and written in term %d", e.Index, term, e.Term)
 		}
 		key, value := string(e.Data[8:16]), string(e.Data[16:])
-		m.rows[key] = value
+		if key == schemaKey {
+			m.applySpaces(value, e.Index)
+		} else {
+			m.rows[key] = value
+		}
 	}
 	if w, ok := m.pending[e.Index]; ok {
 		delete(m.pending, e.Index)
@@ -339,21 +345,39 @@ func (m *dataMachine) apply(e *raftgroup.Entry) {
 
 func (m *dataMachine) changed() { clear(m.pending) }
 
+// dataContent is what a snapshot of the data holds.
+type dataContent struct {
+	Rows   map[string]string
+	Spaces *spaces
+}
+
 func (m *dataMachine) snapshot(raftgroup.Position) []byte {
-	var b []byte
-	for _, key := range sortedKeys(m.rows) {
-		b = append(append(append(b, key...), byte(len(m.rows[key]))), m.rows[key]...)
+	return m.encode(dataContent{m.rows, m.spaces})
+}
+
+// snapshotSpaces are the spaces as bytes; equal ones give equal bytes.
+func (m *dataMachine) snapshotSpaces() []byte {
+	s := m.spaces.copy()
+	s.Refused = ""
+	return m.encode(dataContent{Spaces: s})
+}
+
+func (m *dataMachine) encode(d dataContent) []byte {
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic(err)
 	}
 	return b
 }
 
 func (m *dataMachine) restore(b []byte) {
-	m.rows = map[string]string{}
-	for len(b) > 0 {
-		n := int(b[8])
-		m.rows[string(b[:8])] = string(b[9 : 9+n])
-		b = b[9+n:]
+	d := dataContent{Rows: map[string]string{}, Spaces: &spaces{}}
+	if len(b) > 0 {
+		if err := json.Unmarshal(b, &d); err != nil {
+			panic(err)
+		}
 	}
+	m.rows, m.spaces = d.Rows, d.Spaces.copy()
 }
 
 // write proposes a row; key has eight bytes.

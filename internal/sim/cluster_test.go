@@ -29,7 +29,7 @@ type clusterOptions struct {
 	crashAtStep                                       float64
 	drift                                             bool
 	kill, pause, part, transfer, expel, replace, stop time.Duration
-	writeEvery                                        time.Duration
+	writeEvery, ddl                                   time.Duration
 	snapshotEvery                                     uint64
 }
 
@@ -58,6 +58,9 @@ func drawClusterOptions(b *base) clusterOptions {
 		expel: maybe(6 * time.Second), replace: maybe(6 * time.Second), stop: maybe(8 * time.Second),
 		writeEvery: b.between(50*time.Millisecond, 200*time.Millisecond), snapshotEvery: uint64(10 + b.rng.IntN(60)),
 	}
+	if o.ddl = maybe(150 * time.Millisecond); o.ddl > 0 && b.chance(0.4) { // several replicasets have a schema together
+		o.instances, o.factor = max(3, o.instances), 1+b.rng.IntN(2)
+	}
 	if *instancesFlag > 0 {
 		o.instances = *instancesFlag
 	}
@@ -73,6 +76,7 @@ type cluster struct {
 	cut       map[link]bool
 	checks    clusterChecks
 	clients   clusterClients
+	ddl       ddlChecks
 	stats     clusterStats
 	// lost is the instance whose files are lost, until it is back.
 	lost *instance
@@ -85,6 +89,7 @@ type cluster struct {
 type clusterStats struct {
 	events, crashes, stepCrashes, pauses, cuts, joins, boots, expels, replaces, stops, leaders, changes, joint int
 	transfers, snapshots, installs, writes, acked, steps, conflicts, messages, calls                           int
+	ddl, ddlAcked, ddlAborted, spaceRows                                                                       int
 	online                                                                                                     time.Duration
 }
 
@@ -95,6 +100,7 @@ func (s *clusterStats) add(o clusterStats) {
 		{&s.stops, &o.stops}, {&s.leaders, &o.leaders}, {&s.changes, &o.changes}, {&s.joint, &o.joint},
 		{&s.transfers, &o.transfers}, {&s.snapshots, &o.snapshots}, {&s.installs, &o.installs}, {&s.writes, &o.writes},
 		{&s.acked, &o.acked}, {&s.steps, &o.steps}, {&s.conflicts, &o.conflicts}, {&s.messages, &o.messages}, {&s.calls, &o.calls},
+		{&s.ddl, &o.ddl}, {&s.ddlAcked, &o.ddlAcked}, {&s.ddlAborted, &o.ddlAborted}, {&s.spaceRows, &o.spaceRows},
 	} {
 		*f.to += *f.from
 	}
@@ -102,7 +108,7 @@ func (s *clusterStats) add(o clusterStats) {
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster {
-	c := &cluster{base: newBase(t, seed), routes: map[string]*instance{}, cut: map[link]bool{}, checks: newClusterChecks()}
+	c := &cluster{base: newBase(t, seed), routes: map[string]*instance{}, cut: map[link]bool{}, checks: newClusterChecks(), ddl: newDDLChecks()}
 	c.clients.acked, c.clients.values = map[string]bool{}, map[string]string{}
 	c.opt = drawClusterOptions(&c.base)
 	return c
@@ -149,6 +155,7 @@ func simulateCluster(t *testing.T, seed uint64) (sum uint64, st clusterStats, er
 	}()
 	c.start()
 	c.startClients()
+	c.startSchemaClients()
 	c.startFaults()
 	c.runUntil(c.opt.duration, nil)
 	c.heal()
@@ -211,7 +218,10 @@ func (c *cluster) unrested() string {
 	if len(c.clients.open) > 0 {
 		return fmt.Sprintf("no write is acknowledged in %v", sortedKeys(c.clients.open))
 	}
-	return c.unfinished(first)
+	if text := c.unfinished(first); text != "" {
+		return text
+	}
+	return c.unfollowed()
 }
 
 // unfinished says what the governor has still to do.
