@@ -371,6 +371,7 @@ func (i *instance) carryOut(s governor.Step, done func()) {
 	if s.Action == nil {
 		guard := s.Guard
 		c.checks.planned(i.cat.view, s.Op)
+		c.checkSettles(i, s.Op)
 		i.cat.propose(proposal{ops: []catalog.Op{s.Op}, guard: &guard, done: func(_ catalog.Result, err error) {
 			if err != nil {
 				c.stats.conflicts++

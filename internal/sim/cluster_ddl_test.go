@@ -59,6 +59,9 @@ func (c *cluster) checkSpaces(m *dataMachine, data string, index uint64) {
 	if e.Key != "" {
 		return
 	}
+	if before := k.newest[group]; before != nil && e.Follow && m.spaces.Refused == "" && e.Version < before.Dict.Followed {
+		c.failf("instance %d, %s: the schema goes back from version %d to %d", m.r.i.no, group, before.Dict.Followed, e.Version)
+	}
 	k.newest[group] = m.spaces.copy()
 	if !e.Follow || m.spaces.Refused != "" {
 		return
@@ -94,6 +97,26 @@ func (c *cluster) checkSchema(e *raftgroup.Entry, before, after *catalog.State) 
 		for _, rs := range after.Replicasets() {
 			if s := k.newest[rs.UUID]; s == nil || s.Dict.Followed < d.version {
 				d.excused[rs.UUID] = true
+			}
+		}
+	}
+}
+
+// checkSettles: nobody who could be asked is late when the governor puts on record that rows are gone.
+func (c *cluster) checkSettles(i *instance, op catalog.Op) {
+	for _, d := range op.DML {
+		p, err := catalog.ParseProperty(d.Tuple)
+		if d.Table != catalog.TableProperty || err != nil || p.Key != catalog.PropSettledSchemaVersion {
+			continue
+		}
+		in, version := i.governorInput(), i.cat.view.Unsettled()
+		for _, rs := range in.Catalog.Replicasets() {
+			view := in.DataGroups[rs.Name]
+			heard := in.Instances[view.Leader].LastHeard
+			asked := view.Leader != "" && (heard.IsZero() || in.Now.Sub(heard) < time.Second)
+			gone := rs.State == catalog.ReplicasetExpelled || rs.State == catalog.ReplicasetToBeExpelled
+			if s := c.ddl.newest[rs.UUID]; asked && !gone && (s == nil || s.Dict.Followed < version) {
+				c.failf("change %d of the schema, by which rows go, is settled, replicaset %s is late", version, rs.Name)
 			}
 		}
 	}
