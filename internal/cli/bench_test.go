@@ -18,6 +18,9 @@ func TestBenchUsage(t *testing.T) {
 	if err := os.WriteFile(open, []byte("secret\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(open, 0o644); err != nil { // a command that ran before may have changed the mask
+		t.Fatal(err)
+	}
 	for want, args := range map[string][]string{
 		"operation \"scan\" is unknown": {"--op", "scan"},
 		"distribution \"odd\"":          {"--keys", "odd"},

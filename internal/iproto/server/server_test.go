@@ -19,7 +19,7 @@ import (
 // await polls for something that has no event of its own.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); !ok(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}
@@ -215,7 +215,7 @@ func TestClaimedLength(t *testing.T) {
 
 // TestLatePeer: before login a frame must become whole in time, and a first one must come; who has been served may wait.
 func TestLatePeer(t *testing.T) {
-	srv, addr := serve(t, Options{Backend: newFake(echo), Limits: Limits{PreAuthTimeout: 500 * time.Millisecond}})
+	srv, addr := serve(t, Options{Backend: newFake(echo), Limits: Limits{PreAuthTimeout: 3 * time.Second}})
 	served := dial(t, addr)
 	served.ask(iproto.AppendPing(nil, 1))
 	silent := dial(t, addr)
