@@ -39,7 +39,7 @@ func unreachable(t *testing.T) (*Instance, *core) {
 // startCatalog starts the loop of a catalog's group with one voter, and a learner that does not exist.
 func startCatalog(t *testing.T, c *core, send func(raftgroup.Message)) *runner.Loop[*catalogrunner.Request] {
 	t.Helper()
-	log, err := wal.Open(wal.Options{FS: fault.New(), Dir: "/log", Group: catalogName, Instance: uuid.UUID{1}})
+	log, err := wal.Open(wal.Options{FS: fault.New(), Dir: "/log", Group: catalogName, Instance: uuid.UUID{1}, SegmentBytes: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}

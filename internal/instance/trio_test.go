@@ -62,7 +62,7 @@ func startTrio(t *testing.T, election time.Duration) *trio {
 
 func (n *trio) startLoop(id uint64, m *replicaset.Machine, election time.Duration) *runner.Loop[*replicaset.Batch] {
 	n.t.Helper()
-	log, err := wal.Open(wal.Options{FS: fault.New(), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}})
+	log, err := wal.Open(wal.Options{FS: fault.New(), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}, SegmentBytes: 256 << 10})
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -106,7 +107,9 @@ func (m *member) take(t *testing.T) (pos raftgroup.Position, values []string) {
 
 // TestInstall: a follower whose entries are gone asks for a snapshot, takes it although the first tries to bring it fail, answers
 // while it is installed, and goes on from there.
-func TestInstall(t *testing.T) {
+func TestInstall(t *testing.T) { synctest.Test(t, install) }
+
+func install(t *testing.T) {
 	s := &snapshots{}
 	_, members, leader, follower := startInstalling(t, s)
 	if id := receive(t, "wish for a snapshot", s.wanted); id != leader {
@@ -169,7 +172,9 @@ func TestInstall(t *testing.T) {
 }
 
 // TestInstallFails: a replica that could not become what the snapshot holds ends all acknowledging, and applies nothing.
-func TestInstallFails(t *testing.T) {
+func TestInstallFails(t *testing.T) { synctest.Test(t, installFails) }
+
+func installFails(t *testing.T) {
 	s := &snapshots{content: func(raftgroup.Position) ([]string, error) { return nil, errors.New("a row does not fit") }}
 	_, members, leader, follower := startInstalling(t, s)
 	receive(t, "wish for a snapshot", s.wanted)
@@ -192,7 +197,9 @@ func TestInstallFails(t *testing.T) {
 }
 
 // TestStopWaitsForInstall: the machine is not its owner's before an installation has ended.
-func TestStopWaitsForInstall(t *testing.T) {
+func TestStopWaitsForInstall(t *testing.T) { synctest.Test(t, stopWaitsForInstall) }
+
+func stopWaitsForInstall(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	s := &snapshots{content: func(raftgroup.Position) ([]string, error) {
 		close(entered)
@@ -212,7 +219,7 @@ func TestStopWaitsForInstall(t *testing.T) {
 	select {
 	case <-members[follower].loop.Done():
 		t.Error("the loop ended while its machine was being changed")
-	case <-time.After(20 * time.Millisecond): // long enough to fail nearly always if it does not wait
+	case <-time.After(20 * time.Millisecond): // by then everything that does not wait for it has happened
 	}
 	close(release)
 	receive(t, "stop", stopped)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -359,7 +360,17 @@ type member struct {
 	status chan raftgroup.Status
 }
 
-// startTrio starts three voters; change may change the configuration of each.
+// bubbleClock is the clock of a bubble of testing/synctest: a machine that is slow does not let it go on, so nobody loses
+// leadership because of that.
+type bubbleClock struct{}
+
+func (bubbleClock) Wall() time.Time { return time.Now() }
+
+func (bubbleClock) Boot() time.Duration {
+	return time.Since(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))
+}
+
+// startTrio starts three voters in a bubble; change may change the configuration of each.
 func startTrio(t *testing.T, change ...func(id uint64, m *machine, cfg *runner.Config[request])) (*trio, map[uint64]*member) {
 	return startTrioOn(t, func(uint64) sys.FS { return fault.New() }, change...)
 }
@@ -369,13 +380,13 @@ func startTrioOn(t *testing.T, disk func(id uint64) sys.FS, change ...func(id ui
 	net := &trio{loops: map[uint64]*runner.Loop[request]{}, cut: map[uint64]bool{}}
 	members := map[uint64]*member{}
 	for id := uint64(1); id <= 3; id++ {
-		log, err := wal.Open(wal.Options{FS: disk(id), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}})
+		log, err := wal.Open(wal.Options{FS: disk(id), Dir: "/log", Group: "data", Instance: uuid.UUID{byte(id)}, SegmentBytes: 256 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}
 		group, err := runner.NewGroup(log, raftgroup.Config{
 			ID: id, Position: raftgroup.Position{Index: 1, Term: 1, Voters: []uint64{1, 2, 3}},
-			ElectionTimeout: 200 * time.Millisecond, Now: real.Clock{}.Boot(),
+			ElectionTimeout: 200 * time.Millisecond, Now: bubbleClock{}.Boot(),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -383,7 +394,7 @@ func startTrioOn(t *testing.T, disk func(id uint64) sys.FS, change ...func(id ui
 		m := &member{status: make(chan raftgroup.Status, 10000)}
 		m.m, m.log = &machine{applied: 1}, log
 		cfg := runner.Config[request]{
-			Log: log, Clock: real.Clock{}, Group: group, Machine: m.m, Name: "data", Send: net.send,
+			Log: log, Clock: bubbleClock{}, Group: group, Machine: m.m, Name: "data", Send: net.send,
 			OnStatus: func(s raftgroup.Status) { m.status <- s },
 		}
 		for _, fn := range change {
@@ -418,7 +429,9 @@ func awaitLeader(t *testing.T, members map[uint64]*member, among []uint64, after
 }
 
 // TestSlowDiskKeepsUp: a follower whose disk is slow writes with each sync all that came meanwhile, in however many messages.
-func TestSlowDiskKeepsUp(t *testing.T) {
+func TestSlowDiskKeepsUp(t *testing.T) { synctest.Test(t, slowDiskKeepsUp) }
+
+func slowDiskKeepsUp(t *testing.T) {
 	gates := map[uint64]*gateFS{}
 	_, members := startTrioOn(t, func(id uint64) sys.FS {
 		gates[id] = newGateFS(fault.New())
@@ -482,7 +495,9 @@ func TestStalledDiskGivesUp(t *testing.T) {
 }
 
 // TestLeadershipLost: a leader that is cut off gives back what it ran, truthfully, and takes over what the new one wrote.
-func TestLeadershipLost(t *testing.T) {
+func TestLeadershipLost(t *testing.T) { synctest.Test(t, leadershipLost) }
+
+func leadershipLost(t *testing.T) {
 	net, members := startTrio(t)
 	old, term := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	if err := wait(t, members[old].submit("a")); err != nil {
@@ -526,9 +541,10 @@ func TestLeadershipLost(t *testing.T) {
 	}
 }
 
-// turn lets the loop look once at what it has.
+// turn lets the loop look once at what it has, and time go on.
 func (m *member) turn(t *testing.T) {
 	t.Helper()
+	time.Sleep(time.Millisecond)
 	if err := m.loop.Call(context.Background(), func(*raftgroup.Group) error { return nil }); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -55,7 +56,9 @@ const emptyBytes = 64
 
 // TestNoticesWait: while entries follow each other, followers are told of commits by entries alone, and by messages of their own
 // when somebody waits for them.
-func TestNoticesWait(t *testing.T) {
+func TestNoticesWait(t *testing.T) { synctest.Test(t, noticesWait) }
+
+func noticesWait(t *testing.T) {
 	members, machines, sent := startNoticing(t, time.Hour)
 	all := []uint64{1, 2, 3}
 	for term := uint64(0); ; {
@@ -105,7 +108,9 @@ func awaitBare(t *testing.T, m *member, sent *bare, leader, term uint64, before 
 }
 
 // TestNoticesGoWhenDue: without a further entry followers are told after the delay, and hold what the leader holds in the end.
-func TestNoticesGoWhenDue(t *testing.T) {
+func TestNoticesGoWhenDue(t *testing.T) { synctest.Test(t, noticesGoWhenDue) }
+
+func noticesGoWhenDue(t *testing.T) {
 	members, _, sent := startNoticing(t, 20*time.Millisecond)
 	written := 0
 	for term := uint64(0); written < 5; {

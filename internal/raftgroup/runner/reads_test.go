@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/errcode"
@@ -72,7 +73,9 @@ func stopAll(t *testing.T, members map[uint64]*member) {
 
 // TestLeaseEndsBeforeAnotherLeads: whoever reads at a leader that was cut off gets no leave any more by the time another one
 // has acknowledged a write; and no follower ever has it.
-func TestLeaseEndsBeforeAnotherLeads(t *testing.T) {
+func TestLeaseEndsBeforeAnotherLeads(t *testing.T) { synctest.Test(t, leaseEndsBeforeAnotherLeads) }
+
+func leaseEndsBeforeAnotherLeads(t *testing.T) {
 	net, members := startTrio(t)
 	old, term := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	if err := wait(t, members[old].submit("a")); err != nil {
@@ -90,9 +93,10 @@ func TestLeaseEndsBeforeAnotherLeads(t *testing.T) {
 				return
 			default:
 			}
-			if begun := (real.Clock{}).Boot(); covers(old) {
+			if begun := (bubbleClock{}).Boot(); covers(old) {
 				last.Store(int64(begun))
 			}
+			time.Sleep(50 * time.Microsecond)
 		}
 	}()
 	net.set(old, true)
@@ -100,7 +104,7 @@ func TestLeaseEndsBeforeAnotherLeads(t *testing.T) {
 	if err := wait(t, members[next].submit("b")); err != nil {
 		t.Fatal(err)
 	}
-	acknowledged := real.Clock{}.Boot()
+	acknowledged := bubbleClock{}.Boot()
 	eventually(t, "the new leader has no lease", func() bool { return covers(next) })
 	close(quit)
 	<-ended
@@ -145,7 +149,9 @@ func TestLoneVoterNeedsNoClock(t *testing.T) {
 }
 
 // TestReadIndex: many callers on all three replicas get an index that holds what was acknowledged before they asked.
-func TestReadIndex(t *testing.T) {
+func TestReadIndex(t *testing.T) { synctest.Test(t, readIndex) }
+
+func readIndex(t *testing.T) {
 	_, members := startTrio(t)
 	leader, _ := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	if err := wait(t, members[leader].submit("x")); err != nil {
@@ -204,7 +210,9 @@ func (m *member) readOften(t *testing.T, acknowledged *atomic.Uint64, quit chan 
 }
 
 // TestReadIndexIsAskedAgain: the first answers are lost, on the leader (to the heartbeat) and on a follower.
-func TestReadIndexIsAskedAgain(t *testing.T) {
+func TestReadIndexIsAskedAgain(t *testing.T) { synctest.Test(t, readIndexIsAskedAgain) }
+
+func readIndexIsAskedAgain(t *testing.T) {
 	net, members := startTrio(t)
 	leader, _ := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	if err := wait(t, members[leader].submit("x")); err != nil {
@@ -232,7 +240,9 @@ func TestReadIndexIsAskedAgain(t *testing.T) {
 
 // TestReadsWithoutQuorum: a leader that is cut off neither answers a read nor lets an answer go that wrote nothing; it
 // refuses both when it has stepped down, and whoever does not wait that long is let go.
-func TestReadsWithoutQuorum(t *testing.T) {
+func TestReadsWithoutQuorum(t *testing.T) { synctest.Test(t, readsWithoutQuorum) }
+
+func readsWithoutQuorum(t *testing.T) {
 	net, members := startTrio(t)
 	leader, _ := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	old := members[leader]
@@ -246,7 +256,7 @@ func TestReadsWithoutQuorum(t *testing.T) {
 	eventually(t, "the lease does not end", func() bool { return !old.loop.Covers(1 << 62) })
 	eventually(t, "the lease does not end", func() bool {
 		lease := old.loop.Lease()
-		return lease.Index == 0 || real.Clock{}.Boot() >= lease.Until
+		return lease.Index == 0 || bubbleClock{}.Boot() >= lease.Until
 	})
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -264,7 +274,9 @@ func TestReadsWithoutQuorum(t *testing.T) {
 
 // TestUnconfirmedAnswers: an answer that wrote nothing was made by a leader that nobody hears, and comes back as
 // refused; while its messages are only late it is confirmed by asking.
-func TestUnconfirmedAnswers(t *testing.T) {
+func TestUnconfirmedAnswers(t *testing.T) { synctest.Test(t, unconfirmedAnswers) }
+
+func unconfirmedAnswers(t *testing.T) {
 	net, members := startTrio(t)
 	leader, term := awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	old := members[leader]
