@@ -471,7 +471,9 @@ func slowDiskKeepsUp(t *testing.T) {
 }
 
 // TestStalledDiskGivesUp: a leader whose disk stands still makes room for another one, and follows when its disk goes on.
-func TestStalledDiskGivesUp(t *testing.T) {
+func TestStalledDiskGivesUp(t *testing.T) { synctest.Test(t, stalledDiskGivesUp) }
+
+func stalledDiskGivesUp(t *testing.T) {
 	gates := map[uint64]*gateFS{}
 	_, members := startTrioOn(t, func(id uint64) sys.FS {
 		gates[id] = newGateFS(fault.New())
