@@ -238,14 +238,14 @@ func TestRequestsAreAppliedOnce(t *testing.T) {
 	if err != nil || again != first || len(changes) != 0 {
 		t.Fatalf("repeated: %v %v %v, want %v", again, changes, err, first)
 	}
-	for i := range requestsMax {
+	for i := range RequestsKept {
 		id := RequestID{2, byte(i), byte(i >> 8)}
 		if _, _, err := s.Execute(uint64(9+i), 1, Item{ID: id}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(s.done) != requestsMax {
-		t.Fatalf("%d requests are remembered, the limit is %d", len(s.done), requestsMax)
+	if len(s.done) != RequestsKept {
+		t.Fatalf("%d requests are remembered, the limit is %d", len(s.done), RequestsKept)
 	}
 	if _, ok := s.Done(it.ID); ok {
 		t.Fatal("the oldest request is still remembered")

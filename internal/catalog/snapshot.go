@@ -179,7 +179,7 @@ func parseSnapshotBody(body []byte, version uint32) (Snapshot, error) {
 	for _, list := range snap.memberLists(version) {
 		*list = r.ids()
 	}
-	for range r.count(requestsMax) {
+	for range r.count(RequestsKept) {
 		r.arrayOf(4)
 		var d doneRequest
 		if id := r.bin(); copy(d.id[:], id) != len(d.id) || len(id) != len(d.id) {

@@ -27,8 +27,8 @@ type table struct {
 // RequestID names a request of a client so that it is applied once however often it is sent. Zero: no name.
 type RequestID [16]byte
 
-// requestsMax is how many answered requests are remembered; older ones are forgotten, oldest first.
-const requestsMax = 1024
+// RequestsKept is how many answered requests are remembered; older ones are forgotten, oldest first.
+const RequestsKept = 1024
 
 type doneRequest struct {
 	id     RequestID
@@ -128,7 +128,7 @@ func (s *State) Done(id RequestID) (Result, bool) {
 
 // remember notes a request as done. The slice is copied: clones may share it.
 func (s *State) remember(id RequestID, res Result) {
-	from := max(0, len(s.done)+1-requestsMax)
+	from := max(0, len(s.done)+1-RequestsKept)
 	done := make([]doneRequest, 0, len(s.done)+1-from)
 	done = append(done, s.done[from:]...)
 	s.done = append(done, doneRequest{id, res})

@@ -65,6 +65,8 @@ type Instance struct {
 	identity atomic.Pointer[datadir.Identity]
 	// identityWrite is held while the identity is changed.
 	identityWrite sync.Mutex
+	// joinsAt is the leader that an instance which only joins asks for its place, nil if it knows none or does not join.
+	joinsAt atomic.Pointer[string]
 	// core is the running database; nil until Boot or recovery has made it.
 	core atomic.Pointer[core]
 

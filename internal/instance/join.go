@@ -135,6 +135,7 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 	peers := joinPeers(e.Peers, i.cfg.Peers)
 	for turn, sent := 0, 0; ; turn++ {
 		address := leader
+		i.noteLeader(leader)
 		if address == "" {
 			address = others(peers, i.cfg.Advertise, turn)
 		}
@@ -162,6 +163,15 @@ func (i *Instance) askForPlace(ctx context.Context, e *datadir.Entrypoint) (cata
 			retry = min(2*retry, joinPauseMax)
 		}
 	}
+}
+
+// noteLeader remembers whom this instance asks for its place, for newcomers who ask it.
+func (i *Instance) noteLeader(address string) {
+	if address == "" {
+		i.joinsAt.Store(nil)
+		return
+	}
+	i.joinsAt.Store(&address)
 }
 
 // joinPeers is whom a newcomer asks when it knows no leader: those that discovery found, and those that its operator names now,

@@ -125,7 +125,7 @@ func (i *Instance) answerHello(_ context.Context, message []byte) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	return i.header(c).Append(nil), nil
+	return wire.HelloAnswer{Header: i.header(c), Known: c.book.known()}.Append(nil), nil
 }
 
 // answerInteract takes messages of raft groups, and what their sender reports of himself.
@@ -182,6 +182,9 @@ func (i *Instance) answerJoin(ctx context.Context, message []byte) ([]byte, erro
 	req, err := wire.DecodeJoin(message)
 	if err != nil {
 		return nil, err
+	}
+	if leader := i.joinsAt.Load(); leader != nil && i.core.Load() == nil && *leader != req.Address {
+		return wire.AppendJoinAnswer(nil, catalog.JoinAnswer{Leader: *leader}), nil // who is there already need not wait for this one
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()

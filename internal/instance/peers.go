@@ -99,6 +99,9 @@ func (b *addressBook) makeLocked() {
 	b.entries.Store(a)
 }
 
+// known are the addresses of all members of the catalog's group. The map is not to be changed.
+func (b *addressBook) known() map[uint64]string { return b.entries.Load().byRaftID }
+
 // of returns where a member of a group is reached, empty if that is not known.
 func (b *addressBook) of(group uint8, id uint64) string {
 	if group == wire.GroupData {
@@ -164,8 +167,8 @@ func (i *Instance) connectionLost(address string) {
 	}()
 }
 
-// hello tells an instance who this one is and where it is reached, and learns the same of it.
-func (i *Instance) hello(ctx context.Context, c *core, address string) error {
+// hello tells an instance who this one is and where it is reached, and learns the same of it, and whom it knows.
+func (i *Instance) hello(ctx context.Context, c *core, address string) (known map[uint64]string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askedTimeout)
 	defer cancel()
 	answer, err := i.pool.Call(ctx, address, wire.ProcHello, i.header(c).Append(nil))
@@ -173,17 +176,17 @@ func (i *Instance) hello(ctx context.Context, c *core, address string) error {
 		if refusal := rpc.Answered(err); refusal != nil { // before any group could say so: it may have nobody to talk to
 			i.refused(address, refusal)
 		}
-		return err
+		return nil, err
 	}
-	h, err := wire.DecodeHeader(answer)
+	a, err := wire.DecodeHelloAnswer(answer)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := h.Check(c.id.ClusterUUID, c.id.Epoch); err != nil {
-		return err
+	if err := a.Check(c.id.ClusterUUID, c.id.Epoch); err != nil {
+		return nil, err
 	}
-	c.book.tell(h.RaftID, h.Address)
-	return nil
+	c.book.tell(a.RaftID, a.Address)
+	return a.Known, nil
 }
 
 // refused ends this instance if another one says that it is no member any more: it was expelled, or replaced by one with other
@@ -196,24 +199,61 @@ func (i *Instance) refused(address string, refusal *errcode.Error) {
 }
 
 // introduce says hello to every address that might be a member's: a cluster whose addresses have all changed finds itself
-// by that.
+// by that. Two that have moved, and do not name each other, meet through a third one that knows both.
 func (i *Instance) introduce(ctx context.Context, c *core) {
-	asked := map[string]bool{i.cfg.Advertise: true, i.cfg.Listen: true}
-	list := append([]string(nil), i.cfg.Peers...)
+	n := &introduction{i: i, c: c, asked: map[string]bool{i.cfg.Advertise: true, i.cfg.Listen: true}}
+	for _, address := range i.cfg.Peers {
+		n.to(ctx, address, func() bool { return true })
+	}
 	for _, p := range c.catalog.View().PeerAddresses() {
 		if p.Kind == catalog.ConnIproto && p.RaftID != c.id.RaftID {
-			list = append(list, p.Address)
+			n.to(ctx, p.Address, func() bool { return true })
 		}
 	}
-	for _, address := range list {
-		if asked[address] {
-			continue
-		}
-		asked[address] = true
-		go func() {
-			for pauseFor := onlineRetry; ctx.Err() == nil && i.hello(ctx, c, address) != nil; pauseFor = min(2*pauseFor, onlineRetryMax) {
-				pause(ctx, pauseFor)
+}
+
+// greetedMax bounds the addresses that an instance says hello to.
+const greetedMax = 4096
+
+// introduction is the addresses that were said hello to, or are being.
+type introduction struct {
+	i *Instance
+	c *core
+
+	mu    sync.Mutex // guards asked
+	asked map[string]bool
+}
+
+// to says hello to an address, once, until there is an answer or it is not needed any more, and to those that the answer names.
+func (n *introduction) to(ctx context.Context, address string, needed func() bool) {
+	n.mu.Lock()
+	known := n.asked[address] || len(n.asked) >= greetedMax
+	if !known {
+		n.asked[address] = true
+	}
+	n.mu.Unlock()
+	if known {
+		return
+	}
+	go func() {
+		for pauseFor := onlineRetry; ctx.Err() == nil && needed(); pauseFor = min(2*pauseFor, onlineRetryMax) {
+			others, err := n.i.hello(ctx, n.c, address)
+			if err == nil {
+				n.meet(ctx, others)
+				return
 			}
-		}()
+			pause(ctx, pauseFor)
+		}
+	}()
+}
+
+// meet says hello to those whom another instance knows elsewhere than this one does. It is not believed where they are: they say so
+// themselves.
+func (n *introduction) meet(ctx context.Context, others map[uint64]string) {
+	for id, address := range others {
+		before := n.c.book.of(wire.GroupCatalog, id)
+		if id != n.c.id.RaftID && address != "" && address != before {
+			n.to(ctx, address, func() bool { return n.c.book.of(wire.GroupCatalog, id) == before })
+		}
 	}
 }

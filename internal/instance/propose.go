@@ -23,7 +23,8 @@ func (i *Instance) propose(ctx context.Context, c *core, op catalog.Op, guard ca
 	return i.record(ctx, c, &catalogrunner.Request{Ops: []catalog.Op{op}, Predicate: &guard, Initiator: catalog.AdminID})
 }
 
-// record runs a request on the catalog. It carries an id, so that it is applied once however often it has to be sent. Errors
+// record runs a request on the catalog. It carries an id, so that it is applied once however often it has to be sent, as long as the
+// catalog remembers it. Errors
 // are those of catalog/runner.Machine.Do.
 func (i *Instance) record(ctx context.Context, c *core, req *catalogrunner.Request) (catalog.Result, error) {
 	if c.catalogLoop.Status().Role == raftgroup.RoleLeader {
@@ -32,9 +33,10 @@ func (i *Instance) record(ctx context.Context, c *core, req *catalogrunner.Reque
 	if req.ID == (catalog.RequestID{}) {
 		rand.Read(req.ID[:])
 	}
-	sent := false
+	sent, from := false, c.catalog.Applied()
 	for {
 		res, err := i.recordAt(ctx, c, req)
+		sent = sent || unknown(err)
 		switch {
 		case err == nil:
 			return res, c.catalog.Wait(ctx, res.Index)
@@ -45,23 +47,25 @@ func (i *Instance) record(ctx context.Context, c *core, req *catalogrunner.Reque
 		case !elsewhere(err):
 			return res, err
 		}
-		sent = sent || rpc.Unknown(err)
+		if sent && c.catalog.Applied() > from+catalog.RequestsKept/2 {
+			return res, errcode.New(errcode.UnknownOutcome, "the leader was lost, and by now its successors may have forgotten the request")
+		}
 		pause(ctx, proposeRetry)
 	}
 }
 
-// elsewhere tells whether a request may find a leader at the next try.
+// elsewhere tells whether a request may be made again, and may find a leader then: it was certainly not carried out, or it may have
+// been, but its id keeps it from being applied twice (see record). What failed in any other way, here or there, is not repeated.
 func elsewhere(err error) bool {
-	if _, numbered := errors.AsType[*errcode.Error](err); !numbered {
-		return true // of the connection; the id keeps the request from being applied twice
+	if rpc.NotSent(err) || unknown(err) {
+		return true
 	}
-	for _, code := range []errcode.Code{errcode.NotALeader, errcode.LeaderUnknown, errcode.ProposalDropped, errcode.Loading, errcode.UnknownOutcome} {
-		if errcode.Is(err, code) {
-			return true
-		}
-	}
-	return false
+	e, numbered := errors.AsType[*errcode.Error](err)
+	return numbered && notCarriedOut(e.Code)
 }
+
+// unknown tells whether a request may have been carried out, now or later.
+func unknown(err error) bool { return rpc.Unknown(err) || errcode.Is(err, errcode.UnknownOutcome) }
 
 // planAgain tells whether a request was refused because the catalog has changed since it was planned.
 func planAgain(err error) bool {
@@ -96,5 +100,9 @@ func (i *Instance) recordAt(ctx context.Context, c *core, req *catalogrunner.Req
 	if err != nil {
 		return catalog.Result{}, err
 	}
-	return wire.DecodeResult(b)
+	res, err := wire.DecodeResult(b)
+	if err != nil {
+		return res, errcode.New(errcode.UnknownOutcome, "the leader's answer can not be read")
+	}
+	return res, nil
 }

@@ -15,7 +15,7 @@ import (
 // The procedures, with the types of argument and answer. An answer of nil is the one value nil.
 const (
 	ProcDiscover      = ".proc_discover"                 // discovery.Request → discovery.Answer
-	ProcHello         = ".proc_hello"                    // Header → Header
+	ProcHello         = ".proc_hello"                    // Header → HelloAnswer
 	ProcInteract      = ".proc_raft_interact"            // Interact → nil
 	ProcCAS           = ".proc_cas"                      // CAS → catalog.Result
 	ProcProxy         = ".proc_proxy"                    // Proxy → ProxyAnswer

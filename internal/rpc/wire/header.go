@@ -40,8 +40,11 @@ func (h Header) Check(ownClusterUUID string, ownEpoch uint64) error {
 	return nil
 }
 
-func (h Header) append(dst []byte) []byte {
-	dst = msgpack.AppendArrayHeader(dst, headerFields)
+func (h Header) append(dst []byte) []byte { return h.appendWith(dst, 0) }
+
+// appendWith appends the header as an array to which so many fields are still to be added.
+func (h Header) appendWith(dst []byte, more int) []byte {
+	dst = msgpack.AppendArrayHeader(dst, headerFields+more)
 	dst = msgpack.AppendUint(msgpack.AppendStr(dst, h.ClusterUUID), h.Epoch)
 	dst = msgpack.AppendUint(msgpack.AppendStr(dst, h.From), h.RaftID)
 	dst = msgpack.AppendUint(msgpack.AppendUint(dst, h.Term), h.Applied)
@@ -50,15 +53,19 @@ func (h Header) append(dst []byte) []byte {
 
 func (r *reader) header() Header {
 	extra := r.fields(headerFields)
-	h := Header{
-		ClusterUUID: r.word(), Epoch: r.uint(), From: r.word(), RaftID: r.uint(), Term: r.uint(), Applied: r.uint(),
-		Address: r.word(),
-	}
+	h := r.headerBody()
 	r.skip(extra)
 	return h
 }
 
-// Append appends a header that is a message by itself: the argument and the answer of ProcHello.
+func (r *reader) headerBody() Header {
+	return Header{
+		ClusterUUID: r.word(), Epoch: r.uint(), From: r.word(), RaftID: r.uint(), Term: r.uint(), Applied: r.uint(),
+		Address: r.word(),
+	}
+}
+
+// Append appends a header that is a message by itself: the argument of ProcHello.
 func (h Header) Append(dst []byte) []byte { return h.append(dst) }
 
 // DecodeHeader reads a header that is a message by itself. Errors: 1.
@@ -69,4 +76,47 @@ func DecodeHeader(b []byte) (Header, error) {
 		return Header{}, err
 	}
 	return h, nil
+}
+
+// HelloAnswer is the answer of ProcHello: who was greeted, and whom he knows.
+type HelloAnswer struct {
+	Header
+	// Known are the addresses that the answering instance has of members, by their ids in the catalog's group: what they told
+	// him since they were started, else what his catalog says. At most MembersMax.
+	Known map[uint64]string
+}
+
+// Append appends the answer: a header with one more field, which versions that do not know it pass over.
+func (a HelloAnswer) Append(dst []byte) []byte {
+	dst = a.appendWith(dst, 1)
+	dst = msgpack.AppendArrayHeader(dst, 2*min(len(a.Known), MembersMax))
+	left := MembersMax
+	for id, address := range a.Known {
+		if left--; left < 0 {
+			break
+		}
+		dst = msgpack.AppendStr(msgpack.AppendUint(dst, id), address)
+	}
+	return dst
+}
+
+// DecodeHelloAnswer reads the answer; that of an older version knows nobody. Errors: 1.
+func DecodeHelloAnswer(b []byte) (HelloAnswer, error) {
+	r := reader{b: b, message: "Hello"}
+	extra := r.fields(headerFields)
+	a := HelloAnswer{Header: r.headerBody()}
+	if extra > 0 {
+		extra--
+		n := r.list(2 * MembersMax)
+		a.Known = make(map[uint64]string, n/2)
+		for ; n >= 2 && r.ok(); n -= 2 {
+			id := r.uint()
+			a.Known[id] = r.word()
+		}
+		r.skip(n)
+	}
+	if err := r.end(extra); err != nil {
+		return HelloAnswer{}, err
+	}
+	return a, nil
 }

@@ -74,6 +74,7 @@ func messages() []message {
 	joined := catalog.JoinAnswer{InstanceName: "i2", InstanceUUID: "u", ReplicasetName: "r1", ReplicasetUUID: "ru",
 		Tier: "default", ClusterUUID: "cu", ClusterName: "demo", Epoch: 1, RaftID: 3, DataRaftID: 4, BootstrapRaftID: 2,
 		Leader: "h:1", Snapshot: []byte("snapshot")}
+	greeted := HelloAnswer{Header: header, Known: map[uint64]string{7: "h:7"}}
 	result := catalog.Result{Index: 1 << 40, Rows: 2, UserID: 33}
 	encodeCAS := func(m CAS) func([]byte) []byte {
 		return func(dst []byte) []byte {
@@ -90,6 +91,7 @@ func messages() []message {
 		{"CAS", cas, encodeCAS(cas), decoder(DecodeCAS)},
 		{"CAS without predicate", unguarded, encodeCAS(unguarded), decoder(DecodeCAS)},
 		{"Hello", header, header.Append, decoder(DecodeHeader)},
+		{"answer to Hello", greeted, greeted.Append, decoder(DecodeHelloAnswer)},
 		{"ReadIndex", readIndex, readIndex.Append, decoder(DecodeReadIndex)},
 		{"GroupChange", change, change.Append, decoder(DecodeGroupChange)},
 		{"Proxy", proxied, proxied.Append, decoder(DecodeProxy)},
@@ -404,5 +406,16 @@ func TestProxiedParts(t *testing.T) {
 		if _, err := DecodeProxy(m.Append(nil)); !errcode.Is(err, errcode.IllegalParams) {
 			t.Errorf("tuple % x: %v", bad, err)
 		}
+	}
+}
+
+// TestHelloOfBefore: who answers with a header alone, as older versions do, knows nobody; who asks one that is newer passes over what
+// he does not know.
+func TestHelloOfBefore(t *testing.T) {
+	if a, err := DecodeHelloAnswer(header.Append(nil)); err != nil || a.Header != header || a.Known != nil {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if h, err := DecodeHeader(HelloAnswer{Header: header, Known: map[uint64]string{7: "h:7"}}.Append(nil)); err != nil || h != header {
+		t.Errorf("%+v, %v", h, err)
 	}
 }
