@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/lycosadb/lycosa/internal/audit"
+	"github.com/lycosadb/lycosa/internal/clusterconfig"
 	"github.com/lycosadb/lycosa/internal/iproto/client"
 	"github.com/lycosadb/lycosa/internal/lifecycle"
 )
@@ -216,9 +218,10 @@ func checkTitles(t *testing.T, parent, child int) {
 // checkFiles looks at what lies in the directory of an instance that serves.
 func checkFiles(t *testing.T, p *proc) {
 	t.Helper()
+	config := currentConfig(t, p.dir)
 	for name, mode := range map[string]os.FileMode{
 		"identity": 0o600, "lock": 0o600, ".cookie": 0o600, "audit.log": 0o600, "admin.sock": os.ModeSocket | 0o600,
-		"config/CURRENT": 0, "config/1/VERSION": 0, "config/1/topology.yml": 0,
+		"config/CURRENT": 0, config + "/VERSION": 0, config + "/topology.yml": 0,
 	} {
 		info, err := os.Lstat(filepath.Join(p.dir, name))
 		if err != nil {
@@ -235,6 +238,20 @@ func checkFiles(t *testing.T, p *proc) {
 	if found := snapshots(t, p.dir); len(found) != 1 {
 		t.Errorf("snapshots %v", found)
 	}
+}
+
+// currentConfig is the folder of the copy of the configuration that is in use, in a data directory.
+func currentConfig(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "config", "CURRENT"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := clusterconfig.DecodeCurrent(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint("config/", number)
 }
 
 // snapshots lists the .snap files of a data directory, oldest first.

@@ -335,8 +335,8 @@ func TestInitError(t *testing.T) {
 		spoil      func(t *testing.T, dir string) (mend func())
 	}{
 		{"no config", "config", moveAway("config")},
-		{"broken config", "config", rewrite("config/1/topology.yml", "instances: [")},
-		{"config of another checksum", "config", rewrite("config/1/topology.yml", "instances: {}\n")},
+		{"broken config", "config", rewrite(currentConfig(t, dir)+"/topology.yml", "instances: [")},
+		{"config of another checksum", "config", rewrite(currentConfig(t, dir)+"/topology.yml", "instances: {}\n")},
 		{"no current config", "config", rewrite("config/CURRENT", "77\n")},
 		{"data without identity", "identity", moveAway("identity")},
 		{"damaged identity", "identity", rewrite("identity", "lycosa identity 1\n{}\n")},

@@ -346,4 +346,6 @@ const (
 	RecoverSchema                 Code = 12080
 	LogUnsure                     Code = 12090
 	LogShort                      Code = 12091
+	TransactionAtLeader           Code = 12100
+	LocalAtLeader                 Code = 12101
 )

@@ -526,4 +526,8 @@ var table = map[Code]entry{
 		hint: "It waits for the other replicas to feed it anew, under a new raft id. If they have lost their rows, too, choose the one with the most and run lycosa recover --from-survivor on its directory."},
 	LogShort: {name: "LOG_SHORT", format: "The log of group %s is shorter than what instance %s has acknowledged",
 		hint: "Its disk has lost what was synced: do not trust it. Restore the directory from a copy, or stop the instance, run lycosa replace with its name, and start it on an empty directory with that --instance-name."},
+	TransactionAtLeader: {name: "TRANSACTION_AT_LEADER", format: "A transaction that writes runs at the leader of its replicaset only, %s",
+		hint: "The statement was not executed; the transaction goes on, and may read. Run it at the instance that the text names. Single statements that write may be sent to any replica."},
+	LocalAtLeader: {name: "LOCAL_AT_LEADER", format: "Rows of space '%s' stay on the instance that writes them, which in this version is the leader of its replicaset only, %s",
+		hint: "The statement was not executed. Write local (group_id 1) and temporary spaces at the leader, or where a replicaset has one replica only."},
 }

@@ -46,6 +46,7 @@ func (i *Instance) postjoin(ctx context.Context, c *core) error {
 	go i.introduce(ctx, c)
 	go i.checkpointLoop(ctx, c)
 	go i.schemaLoop(ctx, c)
+	go i.configLoop(ctx, c)
 	go i.confirmOnline(ctx, c)
 	go i.watchLoops(ctx, c)
 	i.checkRenewed(c, c.catalog.View())

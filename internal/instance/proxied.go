@@ -128,6 +128,11 @@ func proxiedBatch(c *core, statements []wire.ProxyStatement) (*replicaset.Batch,
 		if isSchema(p.Space, t) && view.KeepsSchema() {
 			return nil, errcode.New(errcode.IllegalParams, "changes of the schema of several replicasets are not passed on as rows")
 		}
+		statement := box.Statement{Kind: kindOf(t), SpaceID: p.Space, IndexID: p.Index, IndexBase: int(p.IndexBase), Key: p.Key,
+			Tuple: p.Tuple, Ops: p.Ops}
+		if sp := ownSpace(c.engine.PublishedSchema(), &statement); sp != nil { // the other one has not heard yet that it is one
+			return nil, errcode.New(errcode.LocalAtLeader, sp.Name, "which is another one than you have asked")
+		}
 		user := users[p.User]
 		if user == nil {
 			row, known := view.User(p.User)
@@ -137,8 +142,8 @@ func proxiedBatch(c *core, statements []wire.ProxyStatement) (*replicaset.Batch,
 			user = &box.User{ID: p.User, Name: row.Name, Rights: rights}
 			users[p.User] = user
 		}
-		batch.Add(&box.Statement{Kind: kindOf(t), SpaceID: p.Space, IndexID: p.Index, IndexBase: int(p.IndexBase), Key: p.Key,
-			Tuple: p.Tuple, Ops: p.Ops, User: user}, uint64(n), p.Schema)
+		statement.User = user
+		batch.Add(&statement, uint64(n), p.Schema)
 	}
 	return batch, nil
 }

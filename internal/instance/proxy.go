@@ -3,11 +3,13 @@ package instance
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/box"
+	"github.com/lycosadb/lycosa/internal/box/dictionary"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -91,13 +93,9 @@ func runsHere(s raftgroup.Status) bool {
 
 // notLeader is the error of what only the leader does, with its address.
 func (b *backend) notLeader() error {
-	s := b.group.Status()
-	if b.i == nil || s.LeaderID == 0 || s.LeaderID == s.ID {
-		return raftgroup.NotLeader(s.LeaderID)
-	}
-	address := b.c.book.of(wire.GroupData, s.LeaderID)
+	address := b.leaderAddress()
 	if address == "" {
-		return raftgroup.NotLeader(s.LeaderID)
+		return raftgroup.NotLeader(b.group.Status().LeaderID)
 	}
 	return errcode.New(errcode.NotALeader, "the leader of the replicaset is at "+address)
 }
@@ -109,14 +107,14 @@ func (b *backend) refuseLocal(batch *replicaset.Batch) error {
 	var frames []byte
 	kept := batch.Writes[:0]
 	for _, w := range batch.Writes {
-		sp := schema.Space(w.Statement.SpaceID)
+		sp := ownSpace(schema, &w.Statement)
 		switch {
-		case sp == nil || !sp.Local && !sp.Temporary:
+		case w.Tx != nil || sp == nil:
 			kept = append(kept, w)
 		case len(batch.Writes) == 1:
-			return errLocalWrite(sp)
+			return b.errLocalWrite(sp)
 		default:
-			frames = iproto.AppendError(frames, w.Sync, schema.Version, errLocalWrite(sp))
+			frames = iproto.AppendError(frames, w.Sync, schema.Version, b.errLocalWrite(sp))
 		}
 	}
 	clear(batch.Writes[len(kept):])
@@ -127,8 +125,44 @@ func (b *backend) refuseLocal(batch *replicaset.Batch) error {
 	return nil
 }
 
-func errLocalWrite(sp *box.Space) *errcode.Error {
-	return errcode.New(errcode.NotImplemented, "writing to '"+sp.Name+"', a local or temporary space, on a replica that does not lead")
+// ownSpace is the local or temporary space whose rows a statement changes, nil if it changes others. To empty a space is a statement
+// on _truncate.
+func ownSpace(schema *box.Schema, s *box.Statement) *box.Space {
+	id := s.SpaceID
+	if id == dictionary.SpaceTruncate {
+		row := s.Tuple
+		if row == nil {
+			row = s.Key
+		}
+		if first, err := rowID(row); err == nil && first <= math.MaxUint32 {
+			id = uint32(first)
+		}
+	}
+	if sp := schema.Space(id); sp != nil && (sp.Local || sp.Temporary) {
+		return sp
+	}
+	return nil
+}
+
+func (b *backend) errLocalWrite(sp *box.Space) *errcode.Error {
+	return errcode.New(errcode.LocalAtLeader, sp.Name, b.leaderText())
+}
+
+// leaderText says where the leader of the replicaset is, to end a sentence.
+func (b *backend) leaderText() string {
+	if address := b.leaderAddress(); address != "" {
+		return "which is at " + address
+	}
+	return "whose address is not known now"
+}
+
+// leaderAddress is where the leader of the replicaset is reached, empty if that is not known or it is this instance.
+func (b *backend) leaderAddress() string {
+	s := b.group.Status()
+	if b.i == nil || s.LeaderID == 0 || s.LeaderID == s.ID {
+		return ""
+	}
+	return b.c.book.of(wire.GroupData, s.LeaderID)
 }
 
 // add puts a batch into its connection's lane. With behind it only does so if there is one, that is, if earlier statements of
@@ -226,6 +260,9 @@ func (p *proxy) carry(batches []*replicaset.Batch) {
 			return
 		case s.LeaderID != 0:
 			if statements == nil {
+				if batches = p.withoutOwn(batches); len(batches) == 0 {
+					return
+				}
 				statements = statementsOf(batches)
 			}
 			var answer wire.ProxyAnswer
@@ -247,6 +284,20 @@ func (p *proxy) carry(batches []*replicaset.Batch) {
 			return
 		}
 	}
+}
+
+// withoutOwn answers the statements that write rows of this instance alone, and returns the batches that have others. Such statements
+// come here when leadership is lost before they are run.
+func (p *proxy) withoutOwn(batches []*replicaset.Batch) []*replicaset.Batch {
+	kept := batches[:0:0]
+	for _, b := range batches {
+		if err := p.b.refuseLocal(b); err != nil || len(b.Writes) == 0 {
+			finish(b, refusals(b, p.b.SchemaVersion(), err))
+			continue
+		}
+		kept = append(kept, b)
+	}
+	return kept
 }
 
 func statementsOf(batches []*replicaset.Batch) (list []wire.ProxyStatement) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lycosadb/lycosa/internal/box"
 	"github.com/lycosadb/lycosa/internal/box/dictionary"
+	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/raftgroup"
@@ -178,7 +179,7 @@ func TestLocalWritesAreNotPassedOn(t *testing.T) {
 	l := r.follow()
 	own := box.Statement{Kind: box.Replace, SpaceID: local, Tuple: appendRow(nil, 1), User: newAdmin()}
 	r.write(s, 2, own)
-	s.wants("2 error 12004")
+	s.wants("2 error 12101")
 	other := replace(1, 1)
 	other.User = newAdmin()
 	batch := &replicaset.Batch{Sink: s}
@@ -187,12 +188,32 @@ func TestLocalWritesAreNotPassedOn(t *testing.T) {
 	if err := r.b.hand(batch); err != nil {
 		t.Fatal(err)
 	}
-	s.wants("3 error 12004")
+	s.wants("3 error 12101")
 	if got := <-l.asked; len(got) != 1 || got[0].Space != testSpace {
 		t.Errorf("%+v", got)
 	}
 	l.answer <- nil
 	s.wants("4 ok []")
+	emptied := box.Statement{Kind: box.Replace, SpaceID: dictionary.SpaceTruncate, Tuple: appendRow(nil, local, 1), User: newAdmin()}
+	r.write(s, 5, emptied)
+	s.wants("5 error 12101")
+	// What was handed to the loop while this replica led, and comes back because it does not any more.
+	batch = &replicaset.Batch{Sink: s}
+	batch.Add(&own, 6, 0)
+	batch.Add(&other, 7, 0)
+	if !r.b.proxy.refused(batch, raftgroup.NotLeader(2)) {
+		t.Fatal("not taken over")
+	}
+	s.wants("6 error 12101")
+	if got := <-l.asked; len(got) != 1 || got[0].Space != testSpace {
+		t.Errorf("%+v", got)
+	}
+	l.answer <- nil
+	s.wants("7 ok []")
+	r.b.c.catalog = newCore(datadir.Identity{}, bootstrapped(t)).catalog
+	if _, err := proxiedBatch(r.b.c, []wire.ProxyStatement{{User: 1, Type: uint8(iproto.TypeReplace), Space: local, Tuple: appendRow(nil, 2)}}); !errcode.Is(err, errcode.LocalAtLeader) {
+		t.Errorf("what another replica passes on: %v", err)
+	}
 }
 
 // TestTransactionOfAReplica: it may read; a write is refused when it comes, and at COMMIT if leadership went in between.
@@ -209,7 +230,7 @@ func TestTransactionOfAReplica(t *testing.T) {
 	w.send(2, 6, put(2))
 	w.send(2, 7, commit)
 	w.send(2, 8, put(3))
-	w.wants("4 error 10001", "5 ok []", "6 error 10001", "7 ok []")
+	w.wants("4 error 10001", "5 ok []", "6 error 12100", "7 ok []")
 	<-l.asked
 	l.answer <- nil
 	w.wants("8 ok []")

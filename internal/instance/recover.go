@@ -11,8 +11,6 @@ import (
 	"github.com/lycosadb/lycosa/internal/audit"
 	"github.com/lycosadb/lycosa/internal/box/checkpoint"
 	"github.com/lycosadb/lycosa/internal/catalog"
-	"github.com/lycosadb/lycosa/internal/clusterconfig"
-	configstore "github.com/lycosadb/lycosa/internal/clusterconfig/store"
 	"github.com/lycosadb/lycosa/internal/config"
 	"github.com/lycosadb/lycosa/internal/datadir"
 	"github.com/lycosadb/lycosa/internal/datadir/store"
@@ -337,21 +335,6 @@ func (i *Instance) prepareLog(prefix, name string, index, term uint64, hard raft
 		err = log.Append(wal.Batch{HardState: &hard, Sync: true})
 	}
 	return errors.Join(err, log.Close())
-}
-
-// renewConfig brings the copy of the configuration to the epoch of a catalog. It is only a copy: an older one, left by a crash,
-// does no harm.
-func (i *Instance) renewConfig(state *catalog.State) error {
-	loaded, err := configstore.Load(i.fs, i.configDir())
-	if epoch, _ := state.PropertyUint(catalog.PropClusterEpoch); err != nil || loaded.Version.Epoch >= epoch {
-		return err
-	}
-	index, _ := state.Position()
-	sections, version, err := clusterconfig.Encode(clusterconfig.FromCatalog(state), loaded.Version.Number+1, index)
-	if err != nil {
-		return err
-	}
-	return configstore.Write(i.fs, i.configDir(), sections, version)
 }
 
 // auditRecovery puts a recovery on record; without a result, that it is about to begin.

@@ -245,7 +245,7 @@ func (st *stream) inTx(req *iproto.Request, user *box.User, out []byte) []byte {
 		return b.selectRows(st.tx, &box.Query{}, user, req, out)
 	}
 	if !runsHere(b.group.Status()) { // its COMMIT could only fail
-		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(b.notLeader()))
+		return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.New(errcode.TransactionAtLeader, b.leaderText()))
 	}
 	stmt := statementOf(req, user)
 	tup, err := st.tx.Execute(&stmt)

@@ -172,7 +172,7 @@ func (w *worker) drop() {
 var refusals = map[errcode.Code]bool{
 	errcode.NotALeader: true, errcode.LeaderUnknown: true, errcode.Loading: true, errcode.Uninitialized: true, errcode.Shutdown: true,
 	errcode.DiskFull: true, errcode.Overloaded: true, errcode.TransactionConflict: true, errcode.SessionClosed: true,
-	errcode.Poisoned: true, errcode.InstanceExpelled: true,
+	errcode.Poisoned: true, errcode.InstanceExpelled: true, errcode.TransactionAtLeader: true,
 }
 
 // judge tells what has become of a request. A connection that is of no use any more is dropped.
