@@ -116,7 +116,7 @@ func (h *history) checkRegisters() (wrong []string) {
 		byKey[a.key] = append(byKey[a.key], porcupine.Operation{ClientId: a.client, Input: a, Call: a.begin, Output: a.value, Return: a.end})
 	}
 	for key, ops := range byKey {
-		switch porcupine.CheckOperationsTimeout(register, ops, 20*time.Second) {
+		switch porcupine.CheckOperationsTimeout(register, ops, 2*time.Minute) {
 		case porcupine.Illegal:
 			wrong = append(wrong, fmt.Sprintf("register %d is not linearizable:%s", key, story(ops)))
 		case porcupine.Unknown:

@@ -173,7 +173,7 @@ func must(t testing.TB, name string, args ...string) string {
 
 // The waits of the tests: bounds, nothing is concluded from how long something took.
 const (
-	waitStart = 60 * time.Second
+	waitStart = 2 * time.Minute
 	// waitHealed is from the end of a fault until all is well. The specification allows 30 s, on a machine that has time for it.
 	waitHealed = 90 * time.Second
 	waitStop   = 60 * time.Second

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/lycosadb/lycosa/internal/errcode"
 )
 
 // Three instances under one fault after another.
@@ -68,8 +70,12 @@ func (c *cluster) makeCounter(t *testing.T, round int) {
 	defer w.drop()
 	ctx, cancel := timeout(waitStart)
 	defer cancel()
-	if _, err := w.conn.Insert(ctx, spaceCounters, pack(round, 0)); err != nil {
-		t.Fatalf("make the counter of round %d: %v", round, err)
+	// Leadership may change on a busy machine. Nobody counts yet, so it may be made twice.
+	for _, err := w.conn.Replace(ctx, spaceCounters, pack(round, 0)); err != nil; _, err = w.conn.Replace(ctx, spaceCounters, pack(round, 0)) {
+		if code := errcode.Of(err).Code; !refusals[code] && code != errcode.UnknownOutcome || ctx.Err() != nil {
+			t.Fatalf("make the counter of round %d: %v", round, err)
+		}
+		rest(ctx, pollEvery)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // network is a bridge in the namespace of the test, with a namespace for each instance behind it. What instances send each
@@ -138,7 +137,7 @@ func (w *network) dropped(counter string) int {
 // bites waits until a rule has dropped something since before: a fault that drops nothing proves nothing.
 func (w *network) bites(counter string, before int) {
 	w.t.Helper()
-	waitFor(w.t, "packets that are dropped by rule "+counter, 10*time.Second, func() bool { return w.dropped(counter) > before })
+	waitFor(w.t, "packets that are dropped by rule "+counter, waitStart, func() bool { return w.dropped(counter) > before })
 }
 
 // link takes the cable of instance i out, or puts it in again.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/iproto"
 	"github.com/lycosadb/lycosa/internal/iproto/client"
 	"github.com/lycosadb/lycosa/internal/msgpack"
@@ -74,8 +75,16 @@ func makeSpaces(t testing.TB, c *client.Client) {
 	defer cancel()
 	insert := func(space uint32, row ...any) {
 		t.Helper()
-		if _, err := c.Insert(ctx, space, pack(row...)); err != nil {
-			t.Fatalf("insert %v into space %d: %v", row, space, err)
+		for unknown := false; ; rest(ctx, pollEvery) {
+			_, err := c.Insert(ctx, space, pack(row...))
+			if err == nil || unknown && (errcode.Is(err, errcode.TupleFound) || errcode.Is(err, errcode.SpaceExists) || errcode.Is(err, errcode.IndexExists)) {
+				return
+			}
+			// Leadership may change on a busy machine.
+			code := errcode.Of(err).Code
+			if unknown = unknown || code == errcode.UnknownOutcome; !refusals[code] && code != errcode.UnknownOutcome || ctx.Err() != nil {
+				t.Fatalf("insert %v into space %d: %v", row, space, err)
+			}
 		}
 	}
 	for _, id := range spaces {
