@@ -48,7 +48,7 @@ func TestCommands(t *testing.T) {
 	expect(2, "status", "statsu")
 	expect(2, "unexpected", "status", "x")
 	expect(2, "listen", "run", "--listen", "nonsense")
-	for _, name := range []string{"demo", "status", "expel", "replace", "promote", "bootstrap", "recover", "checkpoint", "inspect", "version", "run"} {
+	for _, name := range []string{"demo", "status", "expel", "replace", "promote", "abort-ddl", "bootstrap", "recover", "checkpoint", "inspect", "version", "run"} {
 		if out := expect(0, "Examples:", name, "--help"); !strings.Contains(out, "lycosa "+name) {
 			t.Errorf("help of %s has no example of it: %s", name, out)
 		}

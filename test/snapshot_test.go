@@ -111,9 +111,9 @@ func onlyOurs(t *testing.T, id uint32, row []byte) bool {
 	switch id {
 	case spaceSpace, spaceIndex:
 		space := firstUint(t, row)
-		return space == spaceVSpaceSequence || space >= 412 && space <= 434
+		return space == spaceVSpaceSequence || space >= 412 && space <= 435
 	case spaceFunc:
-		return bytes.Contains(row, []byte(".proc_"))
+		return bytes.Contains(row, []byte(".proc_")) || bytes.Contains(row, []byte("pico."))
 	case spacePriv:
 		_, b, _ := msgpack.ReadArrayLen(row)
 		_, b, _ = msgpack.ReadUint(b)
@@ -121,7 +121,7 @@ func onlyOurs(t *testing.T, id uint32, row []byte) bool {
 		kind, b, _ := msgpack.ReadStr(b)
 		object, _, _ := msgpack.ReadUint(b)
 		return string(kind) == "function" && object >= 100 ||
-			string(kind) == "space" && (object == spaceVSpaceSequence || object >= 412 && object <= 434)
+			string(kind) == "space" && (object == spaceVSpaceSequence || object >= 412 && object <= 435)
 	}
 	return false
 }

@@ -25,6 +25,9 @@ func (e *Engine) prepareDDL(sp *Space, before, after []byte) (func(), error) {
 	if !isDictionary(sp.ID) {
 		return nil, nil
 	}
+	if err := e.refusesGlobal(sp.ID, after); err != nil {
+		return nil, err
+	}
 	switch sp.ID {
 	case spaceSpace:
 		return e.prepareSpace(before, after)
@@ -79,6 +82,12 @@ func (e *Engine) prepareCreateSpace(def SpaceDef, old *Space) (func(), error) {
 		return nil, err
 	}
 	sp := def.space()
+	if sp.global {
+		if e.options.Global == nil {
+			return nil, errcode.New(errcode.NotImplemented, "a global table")
+		}
+		sp.virtual = e.options.Global(sp.ID)
+	}
 	if err := sp.compile(); err != nil {
 		return nil, err
 	}
@@ -139,7 +148,11 @@ func (e *Engine) prepareAlterSpace(def SpaceDef, old *Space) (func(), error) {
 	if def.Local != old.Local {
 		return nil, errcode.New(errcode.AlterSpace, old.Name, "replication group is immutable")
 	}
+	if def.Global != old.global {
+		return nil, errcode.New(errcode.AlterSpace, old.Name, "distribution is immutable")
+	}
 	sp := def.space()
+	sp.virtual = old.virtual
 	sp.Indexes, sp.auto, sp.foreignKeys = old.Indexes, old.auto, old.foreignKeys
 	if err := sp.compile(); err != nil {
 		return nil, err

@@ -25,12 +25,14 @@ type SpaceDef struct {
 	FieldCount uint32
 	Temporary  bool
 	Local      bool
-	Fields     []tuple.Field
+	// Global: the rows are in the catalog of the cluster.
+	Global bool
+	Fields []tuple.Field
 }
 
 func (d *SpaceDef) space() *Space {
 	return &Space{ID: d.ID, Owner: d.Owner, Name: d.Name, Engine: d.Engine, FieldCount: d.FieldCount,
-		Temporary: d.Temporary, Local: d.Local, Fields: d.Fields}
+		Temporary: d.Temporary, Local: d.Local, global: d.Global, Fields: d.Fields}
 }
 
 // ParseSpaceRow reads a row of _space: [id, owner, name, engine, field_count, flags, format]. Errors carry the numbers
@@ -116,6 +118,11 @@ func (d *SpaceDef) parseFlags(b []byte, code errcode.Code) error {
 			if hasSQL = msgpack.TypeOf(value[0]) == msgpack.TypeStr; !hasSQL {
 				return wrong("'sql' must be string")
 			}
+		case flagDistribution:
+			name, _, notStr := msgpack.ReadStr(value)
+			if d.Global = notStr == nil && string(name) == distributionGlobal; !d.Global {
+				return wrong("'distribution' must be 'global'")
+			}
 		case "checks":
 		default:
 			return wrong(fmt.Sprintf("unexpected option '%s'", key))
@@ -132,6 +139,8 @@ func (d *SpaceDef) parseFlags(b []byte, code errcode.Code) error {
 		return errcode.New(errcode.ViewMissingSQL)
 	case view:
 		return errcode.New(errcode.NotImplemented, "a view")
+	case d.Global && (d.Local || d.Temporary || sync):
+		return errcode.New(code, d.Name, "a global table has no options but its distribution")
 	case sync && d.Local:
 		return errcode.New(code, d.Name, "local space can't be synchronous")
 	}

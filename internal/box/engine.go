@@ -21,6 +21,8 @@ type Options struct {
 	Poison bool
 	// Virtuals are spaces whose rows live elsewhere. A virtual space with the id of a system space takes its place.
 	Virtuals []VirtualSpace
+	// Global has the rows of the table with an id whose definition says that it is global; nil: there are no such tables.
+	Global func(table uint32) Sorted
 }
 
 // TupleBytesMaxDefault is the largest tuple unless Options say otherwise, in bytes.

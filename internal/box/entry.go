@@ -259,6 +259,7 @@ func (e *Engine) Load(space uint32, tup []byte) error {
 	if sp.IsVirtual() {
 		return nil
 	}
+	tup = loadedRow(space, tup)
 	if err := sp.Format.Validate(tup); err != nil {
 		return fmt.Errorf("box: load: space %d: %w", space, err)
 	}

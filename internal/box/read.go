@@ -176,7 +176,9 @@ func (r *Reader) run(version uint64, p *plan, q *Query, out []byte) ([]byte, int
 	}
 	if rows.virtual != nil {
 		p.index = ix
-		selectVirtual(p, rows.virtual, s)
+		if err := selectVirtual(p, rows, s); err != nil {
+			return out, 0, err
+		}
 	} else {
 		st := ix.state
 		st.store.Seek(&r.cur, st.rootAt(version), treeIterator(p), p.key, p.parts)

@@ -77,6 +77,8 @@ type Space struct {
 	// viewOf is the space that a system view shows, 0 for all others.
 	viewOf  uint32
 	virtual Virtual
+	// global: the rows are in the catalog, which virtual shows.
+	global bool
 	// auto binds the primary key to a sequence, if not nil.
 	auto *autoIncrement
 	// checks are the check constraints, nil for none, foreignKeys those by which the space refers to others.
@@ -110,6 +112,9 @@ func (s *Space) IsView() bool { return s.viewOf != 0 }
 
 // IsVirtual tells whether the rows of the space live outside the engine.
 func (s *Space) IsVirtual() bool { return s.virtual != nil }
+
+// IsGlobal tells whether it is a user's table whose rows are in the catalog.
+func (s *Space) IsGlobal() bool { return s.global }
 
 func (s *Space) copy() *Space {
 	n := *s

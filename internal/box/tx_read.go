@@ -45,8 +45,8 @@ func (t *Tx) selectView(p *plan, q *Query, s *sink) ([]byte, int, error) {
 	}
 	p.index = ix
 	if rows.virtual != nil {
-		selectVirtual(p, rows.virtual, s)
-		return s.out, s.count, nil
+		err := selectVirtual(p, rows, s)
+		return s.out, s.count, err
 	}
 	p.space = rows
 	t.scan(p, s)

@@ -15,6 +15,14 @@ type Virtual interface {
 	Ascend(yield func(tuple []byte) bool)
 }
 
+// Sorted is a Virtual that has its rows in the order of every index.
+type Sorted interface {
+	Virtual
+	// Sorted returns the rows in the order of an index of the space, which is a TREE. They must not be changed, by anybody.
+	// An error is the client's.
+	Sorted(sp *Space, ix *Index) ([][]byte, error)
+}
+
 // VirtualFunc makes a function a Virtual.
 type VirtualFunc func(yield func(tuple []byte) bool)
 
@@ -68,8 +76,37 @@ func (v *VirtualSpace) indexRow(ix VirtualIndex) []byte {
 	return tuple.EncodeParts(b, ix.Parts)
 }
 
-// selectVirtual reads a virtual space: every row is looked at, which is right for the small tables that are shown so.
-func selectVirtual(q *plan, rows Virtual, sink *sink) {
+// selectVirtual reads a virtual space. Unless its rows are sorted every row is looked at, which is right for the small tables
+// that are shown so.
+func selectVirtual(q *plan, sp *Space, sink *sink) error {
+	if sorted, ok := sp.virtual.(Sorted); ok {
+		list, err := sorted.Sorted(sp, q.index)
+		if err == nil {
+			selectSorted(q, list, sink)
+		}
+		return err
+	}
+	selectUnsorted(q, sp.virtual, sink)
+	return nil
+}
+
+// selectSorted reads rows in the order of the index.
+func selectSorted(q *plan, list [][]byte, sink *sink) {
+	// A key stands before the rows that have it, or behind them.
+	behind := q.iterator == iterGT || q.iterator == iterLE || q.iterator == iterREQ
+	at := sort.Search(len(list), func(n int) bool {
+		c := q.index.cmp.CompareKey(list[n], q.key, q.parts)
+		return c > 0 || c == 0 && !behind
+	})
+	step := 1
+	if q.reverse() {
+		at, step = at-1, -1
+	}
+	for ; at >= 0 && at < len(list) && q.matches(list[at]) && sink.add(list[at]); at += step {
+	}
+}
+
+func selectUnsorted(q *plan, rows Virtual, sink *sink) {
 	if q.index.ID == 0 && !q.reverse() {
 		rows.Ascend(func(tup []byte) bool { return !q.matches(tup) || sink.add(tup) })
 		return

@@ -88,6 +88,12 @@ func (e *Engine) writable(s *Statement) (*Space, error) {
 	if sp.IsView() {
 		return nil, errcode.New(errcode.ViewIsRO, sp.Name)
 	}
+	if sp.global && sp.primary() == nil {
+		return nil, errcode.New(errcode.NoSuchIndexID, 0, sp.Name)
+	}
+	if sp.global { // what the catalog has of it is written there
+		return nil, errcode.New(errcode.GlobalTableChanges, sp.Name)
+	}
 	if sp.IsVirtual() {
 		return nil, errcode.Newf(errcode.ViewIsRO, "Space '%s' is read-only: its rows are the cluster's own record", sp.Name)
 	}

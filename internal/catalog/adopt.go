@@ -20,6 +20,7 @@ func (d *Dictionary) IsAhead(s *State) bool {
 // are ahead; no operations if they are not. Nobody is left who knows better: without it the tables that the catalog does not know
 // would be dropped as soon as the new cluster's versions come to those of the old one. A pending change is taken back: what of
 // it was made in advance is kept as a definition like others. Owners that the catalog does not know give way to admin.
+// A global table is what the catalog knows of it, if it knows it.
 // Errors: 12080 a global table stands in the way of a space.
 func PlanAdopt(s *State, d *Dictionary) ([]Op, error) {
 	if !d.IsAhead(s) {
@@ -111,7 +112,7 @@ func (a *adoption) remove() {
 func (a *adoption) has(id uint32) bool {
 	return a.d.Follows(id) && slices.ContainsFunc(a.d.Spaces, func(row []byte) bool {
 		t, err := TableOfSpaceRow(row)
-		return err == nil && t.ID == id
+		return err == nil && t.ID == id && !t.IsGlobal()
 	})
 }
 
@@ -123,6 +124,10 @@ func (a *adoption) add() error {
 			return err
 		}
 		if !a.d.Follows(t.ID) {
+			continue
+		}
+		if t.IsGlobal() { // what the catalog has of it, rows and definition, is all that is left
+			a.nextID = max(a.nextID, t.ID+1)
 			continue
 		}
 		old, known := a.s.SchemaTable(t.ID)
@@ -141,7 +146,7 @@ func (a *adoption) add() error {
 		if err != nil {
 			return err
 		}
-		if i.Operable, i.SchemaVersion = true, a.version; a.d.Follows(i.TableID) {
+		if i.Operable, i.SchemaVersion = true, a.version; a.has(i.TableID) {
 			a.put(TableIndex, i.Row())
 		}
 	}

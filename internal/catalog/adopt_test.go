@@ -10,6 +10,22 @@ import (
 	"pgregory.net/rapid"
 )
 
+// onlyGlobal reports whether changes concern the table that is global in random tests, and no other.
+func onlyGlobal(changes []DictionaryChange) bool {
+	for _, c := range changes {
+		row := c.New
+		if row == nil {
+			row = c.Old
+		}
+		r := reader{b: row}
+		r.array()
+		if id := r.uint32(); (c.Space != SpaceSpace && c.Space != SpaceIndex) || id != globalTestTable {
+			return false
+		}
+	}
+	return len(changes) > 0
+}
+
 // A survivor whose catalog ends anywhere before what his rows have followed: after the recovery his rows need no change, and
 // what is changed then gets versions that were never used.
 func TestAdoptedSchema(t *testing.T) {
@@ -53,7 +69,12 @@ func TestAdoptedSchema(t *testing.T) {
 		if _, _, err := adopted.Execute(index+1, term, Item{Ops: ops}); err != nil {
 			t.Fatal(err)
 		}
-		if task, changes, err := Follow(adopted, d); err != nil || len(changes) > 0 || task == FollowWait {
+		task, changes, err := Follow(adopted, d)
+		if err == nil && task == FollowWrite && onlyGlobal(changes) {
+			d.follow(t, adopted, changes) // of these the catalog decides, which has their rows
+			task, changes, err = Follow(adopted, d)
+		}
+		if err != nil || len(changes) > 0 || task == FollowWait {
 			t.Fatalf("task %d, %v, changes\n%s", task, err, shownChanges(changes))
 		}
 		if adopted.NextSchemaVersion() <= s.NextSchemaVersion() {

@@ -243,15 +243,14 @@ func (t *tx) commit(p PendingSchema) error {
 		table = next
 	case TruncateTable:
 		table.TruncateVersion = v
-		if err := t.clearGlobal(table.ID); err != nil {
-			return err
-		}
+		t.clearGlobal(table.ID)
 	case CreateIndex, AlterIndex:
 		if err := t.putIndex(d.Indexes[0], v, true); err != nil {
 			return err
 		}
 	case DropIndex:
 		if d.Indexes[0].ID == 0 { // the rows go with the primary key, wherever it is gone by then
+			t.clearGlobal(table.ID)
 			table.TruncateVersion = v
 		}
 		if err := t.deleteIndex(d.Indexes[0]); err != nil {
@@ -285,9 +284,7 @@ func (t *tx) deleteIndex(i SchemaIndex) error {
 
 // dropTable removes a table, its indexes, and the rights on it, which must not pass to a later table of the same id.
 func (t *tx) dropTable(id uint32, v uint64) error {
-	if err := t.clearGlobal(id); err != nil {
-		return err
-	}
+	t.clearGlobal(id)
 	t.removeGlobal(id)
 	if err := t.removeTable(id); err != nil {
 		return err

@@ -105,6 +105,25 @@ func PlanDDLAbort(s *State, version uint64, cause AbortCause) (Op, Predicate, er
 	return s.planEnd(Op{Kind: DDLAbort, SchemaVersion: version, Cause: cause})
 }
 
+// PlanDDLTakeBack is PlanDDLAbort for an operator who asks for it by the version that he was shown. What was taken back before
+// gives Nop. Errors: 12052 there was no such change, 12072 it is committed, 12001 that is too long ago to know.
+func PlanDDLTakeBack(s *State, version uint64, who string) (Op, Predicate, error) {
+	if p, ok := s.PendingSchema(); ok && p.Version == version {
+		return PlanDDLAbort(s, version, AbortCause{Code: uint32(errcode.SchemaAborted), Message: "asked for by " + who})
+	}
+	if version >= s.NextSchemaVersion() {
+		return Op{}, Predicate{}, errcode.New(errcode.SchemaNotPending, version)
+	}
+	_, err := s.SchemaOutcome(version)
+	switch {
+	case errcode.Is(err, errcode.SchemaAborted):
+		return Op{Kind: Nop}, Unchanged(s), nil
+	case err == nil:
+		err = errcode.New(errcode.SchemaCommitted, version)
+	}
+	return Op{}, Predicate{}, err
+}
+
 func (s *State) planEnd(op Op) (Op, Predicate, error) {
 	if p, ok := s.PendingSchema(); !ok || p.Version != op.SchemaVersion {
 		return Op{}, Predicate{}, errcode.New(errcode.SchemaNotPending, op.SchemaVersion)

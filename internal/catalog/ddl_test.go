@@ -16,7 +16,7 @@ var ddlKinds = map[string]DDLKind{"create-table": CreateTable, "drop-table": Dro
 	"alter-table": AlterTable, "create-index": CreateIndex, "drop-index": DropIndex, "alter-index": AlterIndex}
 
 // schema understands: ddl KIND ROW..., where a row is one of _space or _index as clients write it (of which [ID] is enough
-// to drop or truncate a table, and [ID,IID] to drop an index); commit VERSION; abort VERSION TEXT; outcome VERSION;
+// to drop or truncate a table, and [ID,IID] to drop an index); commit VERSION; abort VERSION TEXT; takeback VERSION; outcome VERSION;
 // operable ID.
 func (w *world) schema(args []string) string {
 	version, _ := strconv.ParseUint(args[1], 10, 64)
@@ -37,6 +37,8 @@ func (w *world) schema(args []string) string {
 		return "yes\n"
 	case "commit":
 		op, guard, err = PlanDDLCommit(w.s, version)
+	case "takeback":
+		op, guard, err = PlanDDLTakeBack(w.s, version, "the script")
 	case "abort":
 		op, guard, err = PlanDDLAbort(w.s, version, AbortCause{Code: 3, Message: args[2], Instance: "default_1_1"})
 	case "ddl":

@@ -41,6 +41,9 @@ type TableDef struct {
 	trailing int
 }
 
+// builtinTables are the tables that every catalog has.
+var builtinTables = Defs()
+
 // Defs returns the definitions of all catalog tables in ascending order of id.
 func Defs() []TableDef {
 	return []TableDef{

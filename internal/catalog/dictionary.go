@@ -26,11 +26,11 @@ type DictionaryChange struct {
 // DictionaryChanges compares the dictionary of a replicaset, which has come to the schema version local, with the tables of
 // the catalog, and returns what has to change, in an order in which the rows can be written one after the other. The leader
 // of its data group writes all of it, together with TablesVersion as its new version, as one entry. What is pending is not
-// among it, nor are global tables. spaces and indexes are the rows of _space and _index that belong to users' tables, in any order.
+// among it. Of a global table the dictionary has the definition alone. spaces and indexes are the rows of _space and _index that belong to users' tables, in any order.
 //
 // Followed tells of which of these tables the replicaset has followed the catalog before; nil: of all. Another one was made
 // when the replicaset was the only one. It stays as long as the catalog does not know it, becomes what the catalog says of
-// a table with its id and name, rows and all, and is an error (10) if the catalog's table with its id has another name.
+// a table with its id and name, rows and all, and is an error (10) if the catalog's table with its id has another name or is global.
 func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64, followed func(id uint32) bool) ([]DictionaryChange, error) {
 	d := dictionary{local: local, tables: map[uint32]SchemaTable{}, indexes: map[uint32][]SchemaIndex{}, followed: followed}
 	for _, row := range spaces {
@@ -53,7 +53,7 @@ func DictionaryChanges(s *State, spaces, indexes [][]byte, local uint64, followe
 	}
 	d.freeNames(s, pending.Version)
 	for _, t := range s.SchemaTables() {
-		if t.CreateVersion != pending.Version && !t.IsGlobal() {
+		if t.CreateVersion != pending.Version {
 			d.follow(t, s.SchemaIndexes(t.ID), pending.Version)
 		}
 	}
@@ -86,7 +86,7 @@ func (d *dictionary) drop(s *State, pending uint64) error {
 		case own && (!ok || t.CreateVersion == pending):
 			delete(d.tables, id)
 			continue
-		case own && t.Name != d.tables[id].Name:
+		case own && (t.Name != d.tables[id].Name || t.IsGlobal()):
 			return errcode.New(errcode.SpaceExists, fmt.Sprintf("%s' with the id %d of '%s", d.tables[id].Name, id, t.Name))
 		case own, ok && t.CreateVersion <= d.local && t.CreateVersion != pending:
 			continue
@@ -116,7 +116,7 @@ func (d *dictionary) dropIndexes(table uint32, gone func(SchemaIndex) bool) {
 // freeNames gives passing names to tables whose names others are to have.
 func (d *dictionary) freeNames(s *State, pending uint64) {
 	for _, t := range s.SchemaTables() {
-		if t.CreateVersion == pending || t.IsGlobal() || d.tables[t.ID].Name == t.Name {
+		if t.CreateVersion == pending || d.tables[t.ID].Name == t.Name {
 			continue
 		}
 		for _, id := range sortedKeys(d.tables) {
@@ -134,7 +134,7 @@ func (d *dictionary) freeNames(s *State, pending uint64) {
 func (d *dictionary) follow(t SchemaTable, indexes []SchemaIndex, pending uint64) {
 	was, known := d.tables[t.ID]
 	isKey := func(i SchemaIndex) bool { return i.ID == 0 }
-	if known && t.TruncateVersion > d.local && slices.ContainsFunc(d.indexes[t.ID], isKey) && slices.ContainsFunc(indexes, isKey) {
+	if known && !t.IsGlobal() && t.TruncateVersion > d.local && slices.ContainsFunc(d.indexes[t.ID], isKey) && slices.ContainsFunc(indexes, isKey) {
 		// Without its primary key, before or now, a table has no rows.
 		row := msgpack.AppendUint(msgpack.AppendArrayHeader(nil, 2), uint64(t.ID))
 		d.emit(SpaceTruncate, nil, msgpack.AppendUint(row, t.TruncateVersion))

@@ -67,7 +67,7 @@ func Follow(s *State, d *Dictionary) (FollowTask, []DictionaryChange, error) {
 func FollowedIDs(s *State) (tables, sequences []uint32) {
 	p, _ := s.PendingSchema()
 	for _, t := range s.SchemaTables() {
-		if t.CreateVersion != p.Version && !t.IsGlobal() {
+		if t.CreateVersion != p.Version {
 			tables = append(tables, t.ID)
 		}
 	}

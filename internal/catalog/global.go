@@ -19,6 +19,9 @@ const GlobalBytesMax = SnapshotBytesMax / 2
 // globalTablesMax bounds their number.
 const globalTablesMax = 1000
 
+// globalEngine is the engine of a global table: its rows are in memory.
+const globalEngine = "memtx"
+
 // GlobalDistribution is the distribution of a global table, {"Global": null}.
 func GlobalDistribution() []byte {
 	return msgpack.AppendNil(msgpack.AppendStr(msgpack.AppendMapHeader(nil, 1), "Global"))
@@ -27,8 +30,39 @@ func GlobalDistribution() []byte {
 // IsGlobal reports whether the rows of the table are in the catalog.
 func (t SchemaTable) IsGlobal() bool { return string(t.Distribution) == string(GlobalDistribution()) }
 
-// GlobalTables returns the definitions of the global tables by id: clients see each as a space that Ascend fills and PlanDML
-// changes. Those that are being created are not among them.
+// IsGlobalTable reports whether the rows of a table are in the catalog and clients may write them: it is a user's global
+// table and has a primary key.
+func (s *State) IsGlobalTable(id uint32) bool {
+	if id < FirstTableID || len(s.tables) == len(builtinTables) {
+		return false
+	}
+	_, ok := s.schema.byID[id]
+	return ok
+}
+
+// Sorted returns the rows of a table in the order of one of its indexes, by that index's parts and then, unless it is
+// unique, by those of the primary key. It is false if the table has no index with this id and these parts. The slice and
+// the rows belong to the state and must not be changed.
+func (s *State) Sorted(table, index uint32, unique bool, parts []tuple.Part) ([][]byte, bool) {
+	no, ok := s.schema.byID[table]
+	if !ok {
+		return nil, false
+	}
+	for n, ix := range s.schema.tables[no].def.Indexes {
+		if ix.ID == index {
+			return s.tables[no].rows[n], ix.Unique == unique && slices.EqualFunc(ix.Parts, parts, samePart)
+		}
+	}
+	return nil, false
+}
+
+// samePart reports whether two parts order rows in the same way, which have no nil there.
+func samePart(a, b tuple.Part) bool {
+	return a.Field == b.Field && a.Type == b.Type && a.Collation == b.Collation && a.Descending == b.Descending && a.Path == b.Path
+}
+
+// GlobalTables returns the definitions of the global tables by id: clients see each as a space that Sorted fills and PlanDML
+// changes. Those that are being created, or have no primary key yet, are not among them.
 func (s *State) GlobalTables() []TableDef {
 	var out []TableDef
 	for _, ts := range s.schema.tables {
@@ -77,11 +111,18 @@ func (s *State) checkGlobal(d DDL) error {
 	if !t.IsGlobal() || d.Kind == DropTable || d.Kind == TruncateTable {
 		return nil
 	}
+	if t.Engine != globalEngine || len(t.Flags) > 0 {
+		code := errcode.AlterSpace
+		if d.Kind == CreateTable {
+			code = errcode.CreateSpace
+		}
+		return errcode.New(code, shown(t.Name), "a global table has engine memtx and no options but its distribution")
+	}
 	if d.Kind == CreateTable && len(s.GlobalTables()) >= globalTablesMax {
 		return errcode.New(errcode.CreateSpace, shown(t.Name), "there are too many global tables")
 	}
 	ts, err := compileGlobal(t, indexes)
-	if err != nil {
+	if err != nil || len(indexes) == 0 {
 		return err
 	}
 	_, err = ts.build(s.rowsOf(t.ID))
@@ -96,7 +137,8 @@ func (s *State) rowsOf(table uint32) [][]byte {
 	return s.tables[no].rows[0]
 }
 
-// compileGlobal makes the schema of a global table of its rows in _pico_table and _pico_index.
+// compileGlobal makes the schema of a global table of its rows in _pico_table and _pico_index. Without a primary key there
+// are no rows, and the state has no such table.
 func compileGlobal(t SchemaTable, indexes []SchemaIndex) (tableSchema, error) {
 	fields, err := tuple.ParseFormat(appendRaw(nil, t.Format, emptyArray))
 	if err != nil {
@@ -109,8 +151,8 @@ func compileGlobal(t SchemaTable, indexes []SchemaIndex) (tableSchema, error) {
 	}
 	indexes = slices.Clone(indexes)
 	slices.SortFunc(indexes, func(a, b SchemaIndex) int { return int(a.ID) - int(b.ID) })
-	if len(indexes) == 0 || indexes[0].ID != 0 {
-		return tableSchema{}, errcode.New(errcode.CreateSpace, shown(t.Name), "a global table is created with its primary key")
+	if len(indexes) > 0 && indexes[0].ID != 0 {
+		return tableSchema{}, errcode.New(errcode.AlterSpace, shown(t.Name), "can not add a secondary key before primary")
 	}
 	ts := tableSchema{def: TableDef{ID: t.ID, Name: t.Name, Fields: fields}, isValid: func([]byte) error { return nil }}
 	for _, i := range indexes {
@@ -218,6 +260,10 @@ func (t *tx) setGlobal(id uint32) error {
 	if err != nil {
 		return err
 	}
+	if len(ts.def.Indexes) == 0 {
+		t.removeGlobal(id)
+		return nil
+	}
 	built, err := ts.build(t.s.rowsOf(id))
 	if err != nil {
 		return err
@@ -255,17 +301,17 @@ func indexed(tables []tableSchema) *schema {
 }
 
 // clearGlobal removes all rows of a global table, each as a change.
-func (t *tx) clearGlobal(id uint32) error {
+func (t *tx) clearGlobal(id uint32) {
 	no, ok := t.s.schema.byID[id]
 	if !ok {
-		return nil
+		return
 	}
-	for _, row := range slices.Clone(t.s.tables[no].rows[0]) {
-		if err := t.write(no, row, nil); err != nil {
-			return err
-		}
+	for _, row := range t.s.tables[no].rows[0] {
+		t.s.globalBytes -= len(row)
+		t.changes = append(t.changes, Change{Table: id, Old: row})
 	}
-	return nil
+	t.s.tables[no] = &table{rows: make([][][]byte, len(t.s.schema.tables[no].orders))}
+	delete(t.owned, id)
 }
 
 // setGlobals makes the tables that a snapshot's rows of _pico_table and _pico_index describe, as they were when it was made.
@@ -281,6 +327,9 @@ func (t *tx) setGlobals() error {
 		ts, err := compileGlobal(def, indexes)
 		if err != nil {
 			return err
+		}
+		if len(indexes) == 0 {
+			continue
 		}
 		t.s.insertTable(ts, &table{rows: make([][][]byte, len(ts.orders))})
 	}

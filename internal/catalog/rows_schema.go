@@ -119,13 +119,27 @@ func (r *reader) word(want string) {
 	}
 }
 
-// SpaceRow returns the row of Tarantool's _space that a replicaset keeps for the table.
+// The option of _space by which a client says, and sees, that a table is global. In _pico_table it is the distribution.
+const (
+	flagDistribution   = "distribution"
+	distributionGlobal = "global"
+)
+
+// SpaceRow returns the row of Tarantool's _space that a replicaset keeps for the table. The distribution of a global one is
+// the last of its options.
 func (t SchemaTable) SpaceRow() []byte {
 	b := msgpack.AppendArrayHeader(nil, 7)
 	b = msgpack.AppendUint(msgpack.AppendUint(b, uint64(t.ID)), uint64(t.Owner))
 	b = msgpack.AppendStr(msgpack.AppendStr(b, t.Name), t.Engine)
 	b = msgpack.AppendUint(b, uint64(t.FieldCount))
-	return appendRaw(appendRaw(b, t.Flags, emptyMap), t.Format, emptyArray)
+	if t.IsGlobal() {
+		n, pairs, _ := msgpack.ReadMapLen(appendRaw(nil, t.Flags, emptyMap))
+		b = append(msgpack.AppendMapHeader(b, n+1), pairs...)
+		b = msgpack.AppendStr(msgpack.AppendStr(b, flagDistribution), distributionGlobal)
+	} else {
+		b = appendRaw(b, t.Flags, emptyMap)
+	}
+	return appendRaw(b, t.Format, emptyArray)
 }
 
 // TableOfSpaceRow makes a table of a row of Tarantool's _space: [id, owner, name, engine, field_count, flags, format].
@@ -133,8 +147,50 @@ func TableOfSpaceRow(row []byte) (SchemaTable, error) {
 	r := reader{b: row}
 	r.arrayOf(7)
 	t := SchemaTable{ID: r.uint32(), Owner: r.uint32(), Name: r.str(), Engine: r.str(), FieldCount: r.uint32()}
-	t.Flags, t.Format = r.rawOf(msgpack.TypeMap), r.rawOf(msgpack.TypeArray)
+	t.takeFlags(&r)
+	t.Format = r.rawOf(msgpack.TypeArray)
 	return t, r.end()
+}
+
+// takeFlags takes the options of a space apart: its distribution, and all others in their order.
+func (t *SchemaTable) takeFlags(r *reader) {
+	flags := r.rawOf(msgpack.TypeMap)
+	if r.err != nil || flags == nil {
+		return
+	}
+	f := reader{b: flags}
+	var rest []byte
+	left := 0
+	for range f.mapLen() {
+		pair := f.b
+		if msgpack.TypeOf(pair[0]) == msgpack.TypeStr {
+			if key := f.str(); key == flagDistribution {
+				f.word(distributionGlobal)
+				t.Distribution = GlobalDistribution()
+				continue
+			}
+		} else {
+			f.raw() // what is no name is judged elsewhere
+		}
+		f.raw()
+		if f.err != nil {
+			break
+		}
+		rest, left = append(rest, pair[:len(pair)-len(f.b)]...), left+1
+	}
+	if err := f.end(); err != nil {
+		r.fail("options of a space")
+		return
+	}
+	if left > 0 {
+		t.Flags = append(msgpack.AppendMapHeader(nil, left), rest...)
+	}
+}
+
+// DeclaresGlobal reports whether a row of _space that a client writes is that of a global table.
+func DeclaresGlobal(row []byte) bool {
+	t, err := TableOfSpaceRow(row)
+	return err == nil && t.IsGlobal()
 }
 
 // SchemaIndex is a row of _pico_index. Names are unique within a table.

@@ -133,7 +133,7 @@ func (w *world) command(args []string) string {
 		return w.join(strings.Join(args[1:], " "))
 	case "expel", "replace", "recover", "address", "domain", "version", "member", "up":
 		return w.member(args)
-	case "ddl", "commit", "abort", "outcome", "operable":
+	case "ddl", "commit", "abort", "takeback", "outcome", "operable":
 		return w.schema(args)
 	case "client":
 		return w.client(args[1:])

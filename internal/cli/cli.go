@@ -96,7 +96,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(a.runCommand(), a.demoCommand(), a.statusCommand(), a.checkpointCommand(), a.inspectCommand(), a.benchCommand(), a.importCommand(),
-		a.expelCommand(), a.replaceCommand(), a.promoteCommand(), a.priorityCommand(), a.bootstrapCommand(), a.recoverCommand(),
+		a.expelCommand(), a.replaceCommand(), a.promoteCommand(), a.priorityCommand(), a.abortDDLCommand(), a.bootstrapCommand(), a.recoverCommand(),
 		a.versionCommand(), a.connectCommand(), a.instanceCommand())
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

@@ -156,7 +156,7 @@ func TestUse(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, name := range []string{"run", "demo", "demo stop", "demo kill", "demo start", "status", "expel", "replace", "promote", "bootstrap", "recover", "checkpoint", "inspect", "version"} {
+	for _, name := range []string{"run", "demo", "demo stop", "demo kill", "demo start", "status", "expel", "replace", "promote", "abort-ddl", "bootstrap", "recover", "checkpoint", "inspect", "version"} {
 		code, out, _ := command(nil, append(strings.Fields(name), "--help")...)
 		if code != 0 || !strings.Contains(out, "Examples:\n  lycosa "+name) {
 			t.Errorf("the help of %s has no example:\n%s", name, out)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,34 @@ func (a *app) promoteCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		message := wire.Promote{Name: args[0]}.Append(nil)
 		return a.operate(cmd.Context(), f, wire.ProcPromote, message, args[0]+" is the leader of its replicaset, or about to be; lycosa status shows it")
+	}
+	return cmd
+}
+
+func (a *app) abortDDLCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "abort-ddl VERSION",
+		Short: "Take back a change of the schema that waits",
+		Long: "Takes a change of the schema back that does not come to its end, because a replicaset has no leader or is still looking\n" +
+			"at its rows: whoever asked for it is told so, and others can change the schema again. lycosa status shows the version\n" +
+			"and what the change waits for. Refused when the change is committed. Ask as admin, over an admin.sock or with a\n" +
+			"password.",
+		Example: "  lycosa abort-ddl 7 --peer ./lycosa-data/admin.sock",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef("abort-ddl: give the version of the change, which lycosa status shows")
+			}
+			return nil
+		},
+	}
+	f := a.addClientFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		version, err := strconv.ParseUint(args[0], 10, 64)
+		if err != nil {
+			return usagef("abort-ddl: %q is not the version of a change, a number that lycosa status shows", args[0])
+		}
+		return a.operate(cmd.Context(), f, wire.ProcAbortDDL, wire.AbortDDL{Version: version}.Append(nil),
+			fmt.Sprintf("change %d of the schema is taken back", version))
 	}
 	return cmd
 }

@@ -343,6 +343,9 @@ const (
 	SchemaAborted                 Code = 12051
 	SchemaNotPending              Code = 12052
 	SchemaMixedVersions           Code = 12053
+	GlobalTableChanges            Code = 12070
+	GlobalTableFeature            Code = 12071
+	SchemaCommitted               Code = 12072
 	RecoverSchema                 Code = 12080
 	LogUnsure                     Code = 12090
 	LogShort                      Code = 12091

@@ -166,7 +166,7 @@ func authOf(password []byte) catalog.Auth {
 // It is the same at each of its replicas: one of them, first, is the first voter, and the others get what follows from it.
 func (i *Instance) makeData(id datadir.Identity, first uint64) error {
 	state := catalog.New()
-	engine, err := box.New(box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(newCore(id, state))})
+	engine, err := box.New(i.engineOptions(newCore(id, state)))
 	if err != nil {
 		return err
 	}

@@ -410,7 +410,7 @@ func (i *Instance) loadNewest(c *core, dir string, found []uint64, log func() (*
 }
 
 func (i *Instance) loadSnapshot(c *core, dir string, signature uint64, log func() (*wal.Log, error)) (recovery.Loaded, error) {
-	engine, err := box.New(box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(c)})
+	engine, err := box.New(i.engineOptions(c))
 	if err != nil {
 		return recovery.Loaded{}, err
 	}

@@ -21,6 +21,18 @@ type observed struct {
 	checkpointAt time.Time
 	unclean      string
 	uncleanAt    time.Time
+	// schemaChange is the version of the change of the schema that is under way, 0 for none.
+	schemaChange uint64
+	schemaSince  time.Time
+}
+
+// schema notes which change of the schema is under way.
+func (o *observed) schema(version uint64, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if version != o.schemaChange {
+		o.schemaChange, o.schemaSince = version, now
+	}
 }
 
 // Emit takes an event.
@@ -75,4 +87,5 @@ func (o *observed) fill(in *issue.Instance) {
 	}
 	in.CheckpointFailure, in.CheckpointSince = o.checkpoint, o.checkpointAt
 	in.UncleanLog, in.UncleanAt = o.unclean, o.uncleanAt
+	in.SchemaChange, in.SchemaSince = o.schemaChange, o.schemaSince
 }

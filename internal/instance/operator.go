@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/access"
@@ -24,6 +25,15 @@ type operation struct {
 	done string
 }
 
+// asAbort says that a change of the schema is taken back.
+func asAbort(version uint64) operation {
+	what := fmt.Sprintf("change %d of the schema", version)
+	return operation{what: "abort " + what, done: what + " is taken back",
+		plan: func(view *catalog.State, _ string) (catalog.Op, catalog.Predicate, error) {
+			return catalog.PlanDDLTakeBack(view, version, "lycosa abort-ddl")
+		}}
+}
+
 // operatorProcedures are called by operators, of any instance that belongs to the cluster.
 func (i *Instance) operatorProcedures() map[string]func(message []byte) (operation, error) {
 	return map[string]func([]byte) (operation, error){
@@ -41,6 +51,10 @@ func (i *Instance) operatorProcedures() map[string]func(message []byte) (operati
 				plan: func(view *catalog.State, _ string) (catalog.Op, catalog.Predicate, error) {
 					return catalog.PlanReplace(view, m.Name, m.Force)
 				}}, err
+		},
+		wire.ProcAbortDDL: func(message []byte) (operation, error) {
+			m, err := wire.DecodeAbortDDL(message)
+			return asAbort(m.Version), err
 		},
 		wire.ProcPromote: func(message []byte) (operation, error) {
 			m, err := wire.DecodePromote(message)

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"sync"
@@ -100,6 +101,8 @@ type backend struct {
 	i     *Instance
 	c     *core
 	procs map[string]procedure
+	// argued are those that take arguments.
+	argued map[string]argued
 	// submit hands statements to the data group's loop.
 	submit func([]*replicaset.Batch) error
 	// group tells what this replica may answer.
@@ -113,7 +116,7 @@ type backend struct {
 
 func newBackend(i *Instance, c *core) *backend {
 	b := &backend{i: i, c: c, submit: c.dataLoop.Submit, group: c.dataLoop}
-	b.procs = b.procedures()
+	b.procs, b.argued = b.procedures(), b.arguedProcedures()
 	if i.cfg.ProxyWrites {
 		b.proxy = newProxy(b, &network{i, c})
 		b.proxy.serving = i.server.Serving()
@@ -132,6 +135,8 @@ type session struct {
 	// query is here so that a select needs no memory of its own.
 	query   box.Query
 	streams streams
+	// catalogWrites are the statements whose rows are the catalog's.
+	catalogWrites lane
 	// group has the selects that were put off, nil between drains, and syncs what they are answered with.
 	group *group
 }
@@ -180,8 +185,10 @@ func (b *backend) Execute(s *server.Session, req *iproto.Request, out []byte) ([
 			b.changeAccess(s, ss, req)
 			return out, false
 		}
-		if isCatalogTable(req.SpaceID) {
-			b.changeCatalog(s, ss, req)
+		if isCatalogTable(req.SpaceID) || b.isGlobal(req.SpaceID) {
+			if err := b.changeCatalog(s, ss, req); err != nil {
+				return iproto.AppendError(out, req.Sync, b.SchemaVersion(), errcode.Of(err)), true
+			}
 			return out, false
 		}
 		if b.changesSchema(req) {
@@ -517,9 +524,12 @@ func (b *backend) accessRow(req *iproto.Request, sp *box.Space) (kind catalog.Ro
 		key := sp.Index(0).Def.ExtractKey(msgpack.AppendArrayHeader(nil, sp.Index(0).Def.PartCount()), req.Tuple)
 		old, err := b.findRow(sp, 0, key)
 		if err != nil || old == nil {
-			return catalog.RowInsert, req.Tuple, nil, err
+			return catalog.RowInsert, req.Tuple, nil, cmp.Or(err, tuple.CheckOps(req.Ops, int(req.IndexBase), sp.Format))
 		}
 		row, err = tuple.UpsertOps(nil, old, req.Ops, int(req.IndexBase), sp.Format)
+		if err == nil && sp.Index(0).Def.Compare(old, row) != 0 {
+			return 0, nil, nil, nil // a change of the primary key is ignored, as in Tarantool
+		}
 		return catalog.RowReplace, row, nil, err
 	}
 	old, err := b.findRow(sp, req.IndexID, req.Key)
@@ -530,6 +540,9 @@ func (b *backend) accessRow(req *iproto.Request, sp *box.Space) (kind catalog.Ro
 		return catalog.RowDelete, old, old, nil
 	}
 	row, err = tuple.Update(nil, old, req.Ops, int(req.IndexBase), sp.Format)
+	if err == nil && sp.Index(0).Def.Compare(old, row) != 0 {
+		return 0, nil, nil, errcode.New(errcode.CantUpdatePrimaryKey, sp.Index(0).Name, sp.Name)
+	}
 	return catalog.RowReplace, row, row, err
 }
 

@@ -27,9 +27,14 @@ const (
 func (b *backend) changesSchema(req *iproto.Request) bool {
 	switch req.Type {
 	case iproto.TypeInsert, iproto.TypeReplace, iproto.TypeUpdate, iproto.TypeUpsert, iproto.TypeDelete:
-		return isSchema(req.SpaceID, req.Type) && b.i != nil && b.c.catalog.View().KeepsSchema()
+		return isSchema(req.SpaceID, req.Type) && b.i != nil && (b.c.catalog.View().KeepsSchema() || definesGlobal(req))
 	}
 	return false
+}
+
+// definesGlobal tells whether a request makes a global table, by which a lone replicaset gives its schema to the catalog.
+func definesGlobal(req *iproto.Request) bool {
+	return req.SpaceID == dictionary.SpaceSpace && len(req.Tuple) > 0 && catalog.DeclaresGlobal(req.Tuple)
 }
 
 // changeSchema runs a statement that changes the schema, on a goroutine of its own.
@@ -90,6 +95,10 @@ func (b *backend) waitUndone(ctx context.Context) {
 func (b *backend) beginSchema(req *iproto.Request, user *box.User) (version uint64, settle bool, shown []byte, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), schemaBeginTimeout)
 	defer cancel()
+	// Another instance may have made the table a moment ago.
+	if _, err := b.readIndex(ctx); err != nil {
+		return 0, false, nil, err
+	}
 	for {
 		view := b.c.catalog.View()
 		var d *catalog.DDL

@@ -54,6 +54,7 @@ func (i *Instance) schemaLoop(ctx context.Context, c *core) {
 		every := real.Until(schemaEvery)
 		view := c.catalog.View()
 		if seen := c.schemaSeen(view); seen != done {
+			i.observed.schema(seen.pending, i.clock.Wall())
 			done = seen
 			if seen.leading && view.KeepsSchema() {
 				err := i.followSchema(ctx, c, view)

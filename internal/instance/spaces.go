@@ -18,6 +18,12 @@ const (
 // raftLogRowsMax bounds the rows that one read of _raft_log looks at.
 const raftLogRowsMax = 100_000
 
+// engineOptions are those of the engine of this instance's rows.
+func (i *Instance) engineOptions(c *core) box.Options {
+	return box.Options{QuotaBytes: uint64(i.cfg.MemoryBytes), Virtuals: i.virtualSpaces(c),
+		Global: func(table uint32) box.Sorted { return globalRows{c, table} }}
+}
+
 // virtualSpaces are the spaces whose rows are not the engine's: the catalog's tables, the logs, and those system spaces
 // that the catalog keeps.
 func (i *Instance) virtualSpaces(c *core) []box.VirtualSpace {

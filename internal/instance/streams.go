@@ -219,6 +219,15 @@ func (st *stream) run(req *iproto.Request, user *box.User, out []byte) (res []by
 		defer r.Close()
 		return b.selectNewest(r, &box.Query{}, user, req, out), true
 	case stepStatement:
+		if b.isGlobal(req.SpaceID) {
+			st.busy = true
+			kept := copyRequest(req)
+			go func() {
+				row, err := b.runCatalog(kept, user)
+				st.Complete(b.reply(kept.Sync, row, err))
+			}()
+			return out, false
+		}
 		return st.autocommit(req, user, out)
 	}
 	if err != nil {

@@ -36,6 +36,7 @@ const (
 	CheckpointFail Code = "checkpoint_failed"
 	UncleanLog     Code = "unclean_log"
 	TwoReplicas    Code = "two_replicas_stop_writes"
+	SchemaWaits    Code = "schema_change_waits"
 )
 
 // Issue is one thing that someone should look at.
@@ -80,6 +81,9 @@ type Instance struct {
 	// UncleanLog says in a sentence what an unclean stop has cost; empty if nothing.
 	UncleanLog string
 	UncleanAt  time.Time
+	// SchemaChange is the version of the change of the schema that is under way, 0 for none.
+	SchemaChange uint64
+	SchemaSince  time.Time
 }
 
 // Replicaset is what is observed of one replicaset.
@@ -95,6 +99,8 @@ type Replicaset struct {
 const (
 	// GradeBehindMax is how long current and target grade may differ.
 	GradeBehindMax = 30 * time.Second
+	// SchemaWaitMax is how long a change of the schema may be under way.
+	SchemaWaitMax = 5 * time.Second
 	// NoLeaderMax is how long a group may be without a leader.
 	NoLeaderMax = 5 * time.Second
 	// MemoryWarnPercent and MemoryCriticalPercent are parts of the quota in use.
@@ -128,7 +134,7 @@ func Find(now time.Time, instances []Instance, replicasets []Replicaset) []Issue
 
 // rules are looked at for every instance; each reports at most one issue.
 var rules = [...]func(now time.Time, in Instance) (Issue, bool){
-	stateError, stateOverdue, gradeBehind, memoryHigh, diskFull, checkpointFailed, auditBroken, uncleanLog,
+	stateError, stateOverdue, gradeBehind, memoryHigh, diskFull, checkpointFailed, auditBroken, uncleanLog, schemaWaits,
 }
 
 func stateError(_ time.Time, in Instance) (Issue, bool) {
@@ -145,6 +151,15 @@ func stateError(_ time.Time, in Instance) (Issue, bool) {
 		hint = "mend the cause; the next change of the cluster-wide config, or applying it again, leads out"
 	}
 	return Issue{Code: StateError, Level: Critical, Text: text, Since: p.Since, Hint: hint}, true
+}
+
+func schemaWaits(now time.Time, in Instance) (Issue, bool) {
+	if in.SchemaChange == 0 || now.Sub(in.SchemaSince) <= SchemaWaitMax {
+		return Issue{}, false
+	}
+	return Issue{Code: SchemaWaits, Level: Warning, Since: in.SchemaSince,
+		Text: fmt.Sprintf("change %d of the schema does not come to its end: no other change can begin", in.SchemaChange),
+		Hint: fmt.Sprintf("lycosa status says which replicaset it waits for; lycosa abort-ddl %d takes it back", in.SchemaChange)}, true
 }
 
 func stateOverdue(now time.Time, in Instance) (Issue, bool) {

@@ -136,6 +136,8 @@ func observe(t *testing.T, in *Instance, w []string) {
 		in.GradesSince = seconds(t, w[3])
 	case "memory": // memory USED QUOTA
 		in.MemoryUsedBytes, in.MemoryQuotaBytes = number(w[1]), number(w[2])
+	case "schema": // schema VERSION SINCE
+		in.SchemaChange, in.SchemaSince = number(w[1]), seconds(t, w[2])
 	case "disk-full":
 		in.DiskFullSince = seconds(t, w[1])
 	case "checkpoint-failed":

@@ -289,7 +289,7 @@ func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io
 	stamp := float64(o.Now.UnixNano()) / 1e9
 	var rows uint64
 	for _, sp := range view.Schema().Spaces() {
-		if sp.IsView() || sp.Temporary || engine.IsBuiltin(sp.ID) {
+		if sp.IsView() || sp.Temporary || sp.IsGlobal() || engine.IsBuiltin(sp.ID) {
 			continue
 		}
 		var failed error
@@ -301,7 +301,7 @@ func writeRows(engine *box.Engine, view *box.View, pos Position, o Options, w io
 			if foreign(engine, view.Schema(), sp.ID, tup) {
 				return true
 			}
-			failed = sw.WriteRow(snap.Row{Type: snap.TypeInsert, LSN: rows, Timestamp: stamp, SpaceID: sp.ID, GroupID: group, Tuple: tup})
+			failed = sw.WriteRow(snap.Row{Type: snap.TypeInsert, LSN: rows, Timestamp: stamp, SpaceID: sp.ID, GroupID: group, Tuple: box.SnapshotRow(sp.ID, tup)})
 			if rows++; o.Progress != nil && rows%100_000 == 0 {
 				o.Progress(rows)
 			}
@@ -327,7 +327,7 @@ func foreign(engine *box.Engine, schema *box.Schema, space uint32, tup []byte) b
 	case dictionary.SpaceFunc:
 		name := msgpack.SkipTrusted(msgpack.SkipTrusted(b))
 		s, _, err := msgpack.ReadStr(name)
-		return err != nil || strings.HasPrefix(string(s), ".proc_")
+		return err != nil || strings.HasPrefix(string(s), ".proc_") || strings.HasPrefix(string(s), "pico.")
 	case dictionary.SpacePriv:
 		kind := msgpack.SkipTrusted(msgpack.SkipTrusted(b))
 		s, object, err := msgpack.ReadStr(kind)

@@ -27,6 +27,7 @@ const (
 	ProcExpel         = ".proc_expel"                    // Expel → nil
 	ProcReplace       = ".proc_replace"                  // Replace → nil
 	ProcPromote       = ".proc_promote"                  // Promote → nil
+	ProcAbortDDL      = ".proc_abort_ddl"                // AbortDDL → nil
 	ProcWithout       = ".proc_bootstrap_without"        // BootstrapWithout → nil
 )
 

@@ -10,6 +10,12 @@ type Promote struct {
 	Name string
 }
 
+// AbortDDL asks that the change of the schema that is under way is taken back.
+type AbortDDL struct {
+	// Version of the change.
+	Version uint64
+}
+
 // BootstrapWithout asks an instance that is looking for its cluster to conclude without a peer that will never come. It is
 // asked by an operator of one instance, and passed on to nobody.
 type BootstrapWithout struct {
@@ -20,6 +26,7 @@ type BootstrapWithout struct {
 // The numbers of fields that this version knows.
 const (
 	promoteFields = 2
+	abortFields   = 1
 	withoutFields = 1
 )
 
@@ -35,6 +42,22 @@ func DecodePromote(b []byte) (Promote, error) {
 	m := Promote{Header: r.header(), Name: r.word()}
 	if err := r.end(extra); err != nil {
 		return Promote{}, err
+	}
+	return m, nil
+}
+
+// Append appends the message to dst.
+func (m AbortDDL) Append(dst []byte) []byte {
+	return msgpack.AppendUint(msgpack.AppendArrayHeader(dst, abortFields), m.Version)
+}
+
+// DecodeAbortDDL reads a message. Errors: 1.
+func DecodeAbortDDL(b []byte) (AbortDDL, error) {
+	r := reader{b: b, message: "AbortDDL"}
+	extra := r.fields(abortFields)
+	m := AbortDDL{Version: r.uint()}
+	if err := r.end(extra); err != nil {
+		return AbortDDL{}, err
 	}
 	return m, nil
 }

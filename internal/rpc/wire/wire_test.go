@@ -101,6 +101,7 @@ func messages() []message {
 		{"Expel", Expel{Name: "i3", Force: true}, Expel{Name: "i3", Force: true}.Append, decoder(DecodeExpel)},
 		{"Replace", Replace{Header: header, Name: "i3"}, Replace{Header: header, Name: "i3"}.Append, decoder(DecodeReplace)},
 		{"Promote", Promote{Header: header, Name: "i3"}, Promote{Header: header, Name: "i3"}.Append, decoder(DecodePromote)},
+		{"AbortDDL", AbortDDL{Version: 7}, AbortDDL{Version: 7}.Append, decoder(DecodeAbortDDL)},
 		{"BootstrapWithout", BootstrapWithout{Peer: "h:3"}, BootstrapWithout{Peer: "h:3"}.Append, decoder(DecodeBootstrapWithout)},
 		{"SnapshotPart", part, part.Append, decoder(DecodeSnapshotPart)},
 		{"Discover", request, func(b []byte) []byte { return AppendDiscover(b, request) }, decoder(DecodeDiscover)},
