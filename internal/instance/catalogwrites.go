@@ -155,14 +155,21 @@ func untilSure(ctx context.Context, applied func() uint64, ask func(context.Cont
 // readIndex asks a quorum how far the catalog has come, and returns when that is visible here. Errors: 10018 nobody has
 // answered.
 func (b *backend) readIndex(ctx context.Context) (uint64, error) {
-	index, err := b.c.catalogLoop.ReadIndex(ctx)
-	if err == nil {
-		err = b.c.catalog.Wait(ctx, index)
+	for {
+		index, err := b.c.catalogLoop.ReadIndex(ctx)
+		if err == nil {
+			err = b.c.catalog.Wait(ctx, index)
+		}
+		switch {
+		case err == nil:
+			return index, nil
+		case ctx.Err() != nil:
+			return 0, errcode.New(errcode.LeaderUnknown)
+		case !errcode.Is(err, errcode.NotALeader) && !errcode.Is(err, errcode.LeaderUnknown) && !errcode.Is(err, errcode.ProposalDropped):
+			return 0, err
+		}
+		pause(ctx, proposeRetry) // another one is being elected
 	}
-	if err != nil && ctx.Err() != nil {
-		err = errcode.New(errcode.LeaderUnknown)
-	}
-	return index, err
 }
 
 // catalogSpace finds the space of a statement, if the user may write it.
