@@ -213,6 +213,10 @@ func (e *Engine) Published() uint64 { return e.published() }
 // Memory returns the gauges of the engine's memory. For any goroutine.
 func (e *Engine) Memory() memory.Gauges { return e.arena.Gauges() }
 
+// SetCeiling makes statements that need memory be refused before the quota is reached: another replica has less. 0: no more. For the
+// writer.
+func (e *Engine) SetCeiling(bytes uint64) { e.arena.SetCeiling(bytes) }
+
 // MemoryStats returns the whole picture, size classes included. For the writer.
 func (e *Engine) MemoryStats() memory.Stats { return e.arena.Stats() }
 

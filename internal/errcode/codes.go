@@ -349,6 +349,7 @@ const (
 	RecoverSchema                 Code = 12080
 	LogUnsure                     Code = 12090
 	LogShort                      Code = 12091
+	InstanceTwice                 Code = 12092
 	TransactionAtLeader           Code = 12100
 	LocalAtLeader                 Code = 12101
 )

@@ -532,6 +532,8 @@ var table = map[Code]entry{
 		hint: "It waits for the other replicas to feed it anew, under a new raft id. If they have lost their rows, too, choose the one with the most and run lycosa recover --from-survivor on its directory."},
 	LogShort: {name: "LOG_SHORT", format: "The log of group %s is shorter than what instance %s has acknowledged",
 		hint: "Its disk has lost what was synced: do not trust it. Restore the directory from a copy, or stop the instance, run lycosa replace with its name, and start it on an empty directory with that --instance-name."},
+	InstanceTwice: {name: "INSTANCE_TWICE", format: "Instance %s is running already, at %s: two processes must not have one identity",
+		hint: "This data directory is a copy of that instance's, or the instance was started twice. Stop one of them for good. A copy can become an instance of its own only on an empty directory; to move an instance, stop it before it is started elsewhere."},
 	TransactionAtLeader: {name: "TRANSACTION_AT_LEADER", format: "A transaction that writes runs at the leader of its replicaset only, %s",
 		hint: "The statement was not executed; the transaction goes on, and may read. Run it at the instance that the text names. Single statements that write may be sent to any replica."},
 	LocalAtLeader: {name: "LOCAL_AT_LEADER", format: "Rows of space '%s' stay on the instance that writes them, which in this version is the leader of its replicaset only, %s",

@@ -30,6 +30,12 @@ func planDataMembers(in Input, rs catalog.Replicaset, r *Report) *Step {
 		wait("waiting until the change of its members is complete")
 		return nil
 	}
+	view.Small = in.small(view, rows)
+	for _, row := range rows {
+		if view.Small[row.DataRaftID] && slices.Contains(view.Learners, row.DataRaftID) {
+			wait(row.Name + " gets no vote: its --memory is less than the rows take; start it with more")
+		}
+	}
 	set, short := dataChanges(view, rows, names, leader, true)
 	if short != nil {
 		wait("nobody is removed: " + listed(memberNames(names, short)) + " would be needed for a quorum, and does not answer")
@@ -44,6 +50,21 @@ func planDataMembers(in Input, rs catalog.Replicaset, r *Report) *Step {
 		Action: GroupChange{Replicaset: rs.Name, Leader: view.Leader, Term: view.Term, CatalogIndex: index,
 			Changes: set.changes, Voters: slices.Clone(view.Voters)},
 	}
+}
+
+// smallShare is the part of a quota that a replica must have left when it gets a vote.
+const smallShare = 20
+
+// small are the ids of the replicas whose quota does not hold what the leader uses, or barely: as voters they would stop all writes.
+func (in Input) small(view GroupView, rows []catalog.Instance) map[uint64]bool {
+	out := map[uint64]bool{}
+	used := in.Instances[view.Leader].Used
+	for _, row := range rows {
+		if quota := in.Instances[row.Name].Quota; quota > 0 && row.Name != view.Leader && used > quota-quota/smallShare {
+			out[row.DataRaftID] = true
+		}
+	}
+	return out
 }
 
 // leaving reports whether a replicaset is expelled or going to be, with all its rows.
@@ -80,7 +101,7 @@ func dataChanges(view GroupView, rows []catalog.Instance, names map[uint64]strin
 		switch {
 		case drops(id):
 			set.add(wordRemove, raftgroup.Remove, id)
-		case staying(row) && row.Target.Name == lifecycle.Online && view.Active[id] && view.caughtUp(id):
+		case staying(row) && row.Target.Name == lifecycle.Online && view.Active[id] && view.caughtUp(id) && !view.Small[id]:
 			set.add(wordPromote, raftgroup.AddVoter, id)
 			next = append(next, id)
 		}

@@ -26,6 +26,8 @@ type GroupView struct {
 	Progress map[uint64]uint64
 	// Active holds the members that the leader has heard of lately, by raft id. It itself need not be among them.
 	Active map[uint64]bool
+	// Small holds the members whose memory does not hold what the leader has, by raft id: they get no vote.
+	Small map[uint64]bool
 	// Committed is the highest committed index.
 	Committed uint64
 }

@@ -53,6 +53,8 @@ type Observed struct {
 	// DataRaftID is its id there. Unsure: it takes no part under that id, because it may have forgotten what it had acknowledged.
 	DataRaftID uint64
 	Unsure     bool
+	// Quota and Used are the memory of its database, in bytes; 0: not known.
+	Quota, Used uint64
 	// Sharding: it has the sharding configuration of its tier.
 	Sharding bool
 	// Schema is what it says, as the leader of its replicaset, to a change of the schema.

@@ -385,6 +385,8 @@ func (w *world) observe(name string, facts []string) string {
 			_, err = fmt.Sscanf(v, "%d/%d", &o.Data.RowsApplied, &o.Data.RowsTotal)
 		case "sharding":
 			o.Sharding = true
+		case "memory": // USED/QUOTA
+			_, err = fmt.Sscanf(v, "%d/%d", &o.Used, &o.Quota)
 		case "unsure": // unsure=ID: under this id in the data group
 			o.Unsure = true
 			o.DataRaftID, err = strconv.ParseUint(v, 10, 64)

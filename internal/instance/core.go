@@ -58,6 +58,7 @@ type core struct {
 	transport *transport.Transport
 	reports   reports
 	members   members
+	sayings   sayings
 	// grouped and led get a token when something about a group has changed. membersOf is the catalog's index on which the members of the data
 	// group were last decided; it belongs to that group's loop.
 	grouped   chan struct{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,8 @@ type Instance struct {
 	entry   *datadir.Entrypoint
 
 	identity atomic.Pointer[datadir.Identity]
+	// incarnation is another one in each process.
+	incarnation uint64
 	// identityWrite is held while the identity is changed.
 	identityWrite sync.Mutex
 	// joinsAt is the leader that an instance which only joins asks for its place, nil if it knows none or does not join.
@@ -85,7 +88,7 @@ type failure struct {
 func Main(cfg *config.Config, ch *child.Child, log *slog.Logger, version string) int {
 	i := &Instance{
 		cfg: cfg, child: ch, log: log, version: version, fs: real.FS{}, clock: real.Clock{},
-		failed: make(chan failure, 1), events: newEvents(),
+		failed: make(chan failure, 1), events: newEvents(), incarnation: rand.Uint64(),
 	}
 	i.dir = store.Dir{FS: i.fs, Path: cfg.DataDir}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -94,6 +94,9 @@ func (i *Instance) serving() (*core, error) {
 
 // admit checks who a message is from, and notes where he is reached.
 func (i *Instance) admit(h wire.Header) (*core, error) {
+	if err := i.ownTwin(h); err != nil {
+		return nil, err
+	}
 	c, err := i.serving()
 	if err != nil {
 		return nil, err
@@ -107,6 +110,9 @@ func (i *Instance) admit(h wire.Header) (*core, error) {
 	// Who is not known may have joined since this instance has last heard of the catalog.
 	switch err := c.members.check(c.catalog.View(), h.From, h.RaftID); {
 	case err == nil:
+		if !c.sayings.note(h, i.clock.Boot()) {
+			return nil, errTwin(c.nameOf(h.RaftID), c.book.of(wire.GroupCatalog, h.RaftID))
+		}
 		c.reports.alive(h.RaftID, i.clock.Wall())
 	case !errcode.Is(err, errcode.NoSuchInstance):
 		return nil, err

@@ -128,7 +128,11 @@ func (i *Instance) catalogLeader(c *core) string {
 // header begins every message of this instance to another.
 func (i *Instance) header(c *core) wire.Header {
 	h := wire.Header{ClusterUUID: c.id.ClusterUUID, Epoch: c.id.Epoch, From: c.id.InstanceUUID, RaftID: c.id.RaftID,
-		Applied: c.catalog.Applied(), Address: i.cfg.Advertise}
+		Applied: c.catalog.Applied(), Address: i.cfg.Advertise, Incarnation: i.incarnation}
+	if c.engine != nil {
+		m := c.engine.Memory()
+		h.Quota, h.Used = m.QuotaBytes, m.UsedBytes
+	}
 	if c.catalogLoop != nil {
 		h.Term = c.catalogLoop.Status().Term
 	}
@@ -236,11 +240,15 @@ func (n *introduction) to(ctx context.Context, address string, needed func() boo
 		return
 	}
 	go func() {
+		var taken taken
 		for pauseFor := onlineRetry; ctx.Err() == nil && needed(); pauseFor = min(2*pauseFor, onlineRetryMax) {
 			others, err := n.i.hello(ctx, n.c, address)
 			if err == nil {
 				n.meet(ctx, others)
 				return
+			}
+			if taken.forGood(err, n.i.clock.Boot()) {
+				n.i.outcast(fmt.Errorf("%s says: %w", address, err))
 			}
 			pause(ctx, pauseFor)
 		}

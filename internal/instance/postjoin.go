@@ -32,7 +32,11 @@ func newCore(id datadir.Identity, state *catalog.State) *core {
 // postjoin starts the groups, opens the full protocol, takes the instance to RolesConfigured and grade Online, and serves
 // until the context ends or something fails.
 func (i *Instance) postjoin(ctx context.Context, c *core) error {
-	if err := i.startGroups(c); err != nil {
+	err := i.checkMoved(ctx, c)
+	if err == nil {
+		err = i.startGroups(c)
+	}
+	if err != nil {
 		i.stopCore(c)
 		return i.bootError(ctx, err, "data-dir")
 	}

@@ -145,6 +145,7 @@ func (i *Instance) look(ctx context.Context, c *core) (*wire.Report, error) {
 	}
 	r.Schema.Followed = c.followedTo.Load()
 	err := c.dataLoop.Call(ctx, func(g *raftgroup.Group) error {
+		c.boundMemory(g)
 		s := g.Status()
 		r.Data = wire.GroupReport{RaftID: s.ID, Role: s.Role, Term: s.Term, Leader: s.LeaderID, Committed: s.Committed,
 			Applied: s.Applied, Last: s.LastIndex, Voters: s.Voters, Learners: s.Learners, Joint: s.Joint,
@@ -296,6 +297,7 @@ func (i *Instance) observe(ctx context.Context, c *core, in *governor.Input, row
 	in.Instances[row.Name] = governor.Observed{Applied: r.Applied, State: r.State, LastHeard: at, Sharding: r.Sharding,
 		Data:   governor.DataProgress{RowsApplied: d.Applied, RowsTotal: d.Committed},
 		Schema: governor.SchemaAnswer(r.Schema), DataRaftID: d.RaftID, Unsure: d.Unsure}
+	i.observeMemory(c, in, row)
 	if d.Role != raftgroup.RoleLeader || d.Term < in.DataGroups[row.ReplicasetName].Term {
 		return
 	}

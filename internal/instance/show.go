@@ -140,7 +140,13 @@ func (i *Instance) issues(c *core) []issue.Issue {
 	if lost, failing := i.audit.Failure(); failing {
 		in.AuditFailure = fmt.Sprintf("%d records could not be written to %s", lost, i.cfg.AuditPath())
 	}
-	return issue.Find(now, []issue.Instance{in}, replicasetsOf(c.catalog.View()))
+	replicasets := replicasetsOf(c.catalog.View())
+	for n := range replicasets {
+		if replicasets[n].Name == c.id.ReplicasetName {
+			replicasets[n].Smaller = c.smaller(c.catalog.View())
+		}
+	}
+	return issue.Find(now, []issue.Instance{in}, replicasets)
 }
 
 // replicasetsOf counts the replicas of the replicasets that are to stay.

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lycosadb/lycosa/internal/lifecycle"
@@ -37,6 +38,7 @@ const (
 	UncleanLog     Code = "unclean_log"
 	TwoReplicas    Code = "two_replicas_stop_writes"
 	SchemaWaits    Code = "schema_change_waits"
+	MemoryUneven   Code = "memory_uneven"
 )
 
 // Issue is one thing that someone should look at.
@@ -89,6 +91,8 @@ type Instance struct {
 // Replicaset is what is observed of one replicaset.
 type Replicaset struct {
 	Name string
+	// Smaller are the instances with less memory than their leader.
+	Smaller []string
 	// Replicas is the number of its instances that are not expelled.
 	Replicas int
 	// Since is when it came to that number; zero if that was not noticed, then now is taken.
@@ -114,6 +118,9 @@ func Find(now time.Time, instances []Instance, replicasets []Replicaset) []Issue
 	all := []Issue{}
 	for _, rs := range replicasets {
 		if i, found := twoReplicas(now, rs); found {
+			all = append(all, i)
+		}
+		if i, found := memoryUneven(now, rs); found {
 			all = append(all, i)
 		}
 	}
@@ -265,6 +272,17 @@ func twoReplicas(now time.Time, rs Replicaset) (Issue, bool) {
 		Code: TwoReplicas, Level: Warning, Since: since,
 		Text: "replicaset " + rs.Name + " has 2 replicas: the loss of one stops writes",
 		Hint: "start a third instance with --replicaset " + rs.Name + "; no acknowledged row is lost meanwhile",
+	}, true
+}
+
+func memoryUneven(now time.Time, rs Replicaset) (Issue, bool) {
+	if len(rs.Smaller) == 0 {
+		return Issue{}, false
+	}
+	return Issue{
+		Code: MemoryUneven, Level: Warning, Since: now,
+		Text: "replicaset " + rs.Name + ": " + strings.Join(rs.Smaller, ", ") + " has less memory than the leader: writes end where the smallest voter is full",
+		Hint: "start the instances of a replicaset with the same --memory",
 	}, true
 }
 

@@ -77,7 +77,9 @@ type Arena struct {
 	classes []class
 	byUnits []uint8 // size in units, rounded up → class
 
-	quota   uint64
+	quota uint64
+	// limit is the quota, or less while there is a ceiling.
+	limit   uint64
 	used    uint64 // class-rounded bytes of all blocks that are not free, retired ones included
 	exceed  bool
 	kinds   [kindCount]KindStats
@@ -92,7 +94,7 @@ func NewArena(o Options) (*Arena, error) {
 	if o.QuotaBytes == 0 || o.QuotaBytes > 1<<(RefBits+unitShift-1) {
 		return nil, fmt.Errorf("memory: quota of %d bytes is outside 1 byte to 4 TiB", o.QuotaBytes)
 	}
-	a := &Arena{quota: o.QuotaBytes}
+	a := &Arena{quota: o.QuotaBytes, limit: o.QuotaBytes}
 	if err := a.region.reserve(o.QuotaBytes); err != nil {
 		return nil, fmt.Errorf("memory: reserve address range for a quota of %d bytes: %w", o.QuotaBytes, err)
 	}
@@ -119,8 +121,16 @@ func (a *Arena) Close() error {
 
 // SetQuota changes the quota. A quota below what is used only refuses new allocations.
 func (a *Arena) SetQuota(bytes uint64) {
-	a.quota = bytes
+	a.quota, a.limit = bytes, bytes
 	a.gauges[gaugeQuota].Store(bytes)
+}
+
+// SetCeiling makes allocations end before the quota, until it is called again; 0 or more than the quota: there is none.
+func (a *Arena) SetCeiling(bytes uint64) {
+	a.limit = a.quota
+	if bytes > 0 {
+		a.limit = min(a.quota, bytes)
+	}
 }
 
 // ExceedQuota lets the following allocations pass the quota (on) or not (off, the initial mode). It is on while
@@ -130,11 +140,11 @@ func (a *Arena) ExceedQuota(on bool) { a.exceed = on }
 // Room reports whether bytes more (rounding to size classes included) may be allocated within the quota, or beyond it
 // if ExceedQuota is on. Where memory is short it first frees as much as it needs of what Reclaim may free already.
 func (a *Arena) Room(bytes uint64) bool {
-	return a.exceed || a.used+bytes <= a.quota || a.reclaimFor(bytes)
+	return a.exceed || a.used+bytes <= a.limit || a.reclaimFor(bytes)
 }
 
 func (a *Arena) reclaimFor(bytes uint64) bool {
-	for more := true; a.used+bytes > a.quota; more = a.Reclaim(a.journal.reclaimed) {
+	for more := true; a.used+bytes > a.limit; more = a.Reclaim(a.journal.reclaimed) {
 		if !more {
 			return false
 		}

@@ -573,3 +573,26 @@ func TestDeque(t *testing.T) {
 		})
 	})
 }
+
+// TestCeiling: a ceiling ends allocations before the quota does, not those of what is committed already.
+func TestCeiling(t *testing.T) {
+	a, err := NewArena(Options{QuotaBytes: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	a.SetCeiling(1 << 20)
+	if !a.Room(1<<20) || a.Room(1<<20+1) {
+		t.Error("the ceiling is not where it was set")
+	}
+	a.ExceedQuota(true)
+	if !a.Room(100 << 20) {
+		t.Error("what is committed is refused")
+	}
+	a.ExceedQuota(false)
+	for _, none := range []uint64{0, 9 << 20} {
+		if a.SetCeiling(none); !a.Room(8<<20) || a.Room(8<<20+1) {
+			t.Errorf("ceiling %d is not the quota", none)
+		}
+	}
+}

@@ -18,10 +18,12 @@ type Header struct {
 	// Term and Applied are the sender's in the catalog's group.
 	Term, Applied uint64
 	Address       string
+	// Incarnation is another one in each process of an instance. Quota and Used are the memory of its database, in bytes.
+	Incarnation, Quota, Used uint64
 }
 
 // headerFields is the number of fields of a Header that this version knows.
-const headerFields = 7
+const headerFields = 10
 
 // Check decides whether a message with this header is for the cluster that the receiver belongs to. Errors: 10024 the
 // receiver belongs to none yet (its uuid is empty), 12030 other cluster, 12031 the sender's epoch is over, 12033 the
@@ -48,7 +50,8 @@ func (h Header) appendWith(dst []byte, more int) []byte {
 	dst = msgpack.AppendUint(msgpack.AppendStr(dst, h.ClusterUUID), h.Epoch)
 	dst = msgpack.AppendUint(msgpack.AppendStr(dst, h.From), h.RaftID)
 	dst = msgpack.AppendUint(msgpack.AppendUint(dst, h.Term), h.Applied)
-	return msgpack.AppendStr(dst, h.Address)
+	dst = msgpack.AppendUint(msgpack.AppendStr(dst, h.Address), h.Incarnation)
+	return msgpack.AppendUint(msgpack.AppendUint(dst, h.Quota), h.Used)
 }
 
 func (r *reader) header() Header {
@@ -61,7 +64,7 @@ func (r *reader) header() Header {
 func (r *reader) headerBody() Header {
 	return Header{
 		ClusterUUID: r.word(), Epoch: r.uint(), From: r.word(), RaftID: r.uint(), Term: r.uint(), Applied: r.uint(),
-		Address: r.word(),
+		Address: r.word(), Incarnation: r.uint(), Quota: r.uint(), Used: r.uint(),
 	}
 }
 

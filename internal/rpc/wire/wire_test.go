@@ -18,6 +18,7 @@ import (
 
 var header = Header{
 	ClusterUUID: "c0ffee", Epoch: 3, From: "i-uuid", RaftID: 7, Term: 1 << 40, Applied: 123456, Address: "127.0.0.1:3301",
+	Incarnation: 9, Quota: 1 << 33, Used: 5,
 }
 
 // message is one kind of message: an example, and how it is written and read.
