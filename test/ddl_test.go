@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -116,6 +117,28 @@ func TestSchemaOfAReplicasetThatIsNotAlone(t *testing.T) {
 		do(t, "drop index")(other.c.Delete(context.Background(), iproto.ChangeArgs{Space: spaceIndex, Key: pack(list{600, index})}))
 	}
 	do(t, "drop space")(other.c.Delete(context.Background(), iproto.ChangeArgs{Space: spaceSpace, Key: pack(list{600})}))
+	c.alike(c.instances[1])
+	var sent []*client.Future // one right behind the other
+	for _, row := range []struct {
+		space uint32
+		row   list
+	}{{spaceSpace, list{601, 1, "next", "memtx", 0, dict{}, list{}}},
+		{spaceIndex, list{601, 0, "pk", "tree", dict{"unique": true}, list{list{0, "unsigned"}}}},
+		{spaceIndex, list{601, 1, "sk", "tree", dict{"unique": true}, list{list{1, "unsigned"}}}},
+		{spaceTruncate, list{601, 1}}} {
+		f, err := other.c.Send(context.Background(), iproto.TypeInsert, func(dst []byte, sync uint64) []byte {
+			return iproto.AppendInsert(dst, iproto.TypeInsert, sync, row.space, pack(row.row))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, f)
+	}
+	for n, f := range sent {
+		if _, err := f.Wait(context.Background()); err != nil {
+			t.Errorf("change %d of those that were sent together: %v", n, err)
+		}
+	}
 	c.alike(c.instances[1])
 }
 
@@ -282,5 +305,51 @@ func TestTruncationWhileAReplicasetIsAway(t *testing.T) {
 		waitFor(t, "the truncation at the replicaset that was away", waitStart, func() bool { return len(far.rows()) == n })
 		do(t, "insert")(far.c.Insert(ctx, 600, pack(list{nil, n})))
 		c.instances[1].kill()
+	}
+}
+
+// Whoever is needed for a change is killed as soon as it is seen to be under way: the catalog's leader, then together with
+// the leader of another replicaset. What the client was told is true everywhere in the end, and the next change goes through.
+func TestSchemaChangesWhileLeadersDie(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	c := newCluster(t, 3, 1)
+	c.online()
+	first := c.instances[0].admin()
+	do(t, "set the parameter")(first.Replace(ctx, 431, pack(list{"auto_offline_timeout", "", 1.0})))
+	createSpaceOf(t, first, 600, "kv", "id", "value")
+	c.alike(c.instances[0])
+	for n := range 60 {
+		table{t, c.instances[n%3].admin(), 600}.insert(list{n, n})
+	}
+	for round := range 2 {
+		leader := c.leader("catalog", 3)
+		at := slices.Index(c.instances, leader)
+		asked, other := c.instances[(at+1)%3], c.instances[(at+2)%3]
+		answer := make(chan error, 1)
+		go func() {
+			_, err := asked.admin().Insert(ctx, spaceIndex, pack(list{600, round + 1, fmt.Sprint("i", round), "tree", dict{"unique": true}, list{list{1, "unsigned"}}}))
+			answer <- err
+		}()
+		waitFor(t, "a change under way, or done", waitStart, func() bool {
+			rows, err := asked.admin().Select(ctx, iproto.SelectArgs{Space: 416, Iterator: iproto.IterEQ, Limit: 1, Key: pack(list{"pending_schema_version"})})
+			return len(answer) > 0 || err == nil && len(split(t, rows)) > 0
+		})
+		killed := [][]*proc{{leader}, {leader, other}}[round]
+		for _, p := range killed {
+			p.kill()
+		}
+		for _, p := range killed {
+			n := slices.Index(c.instances, p)
+			c.instances[n] = c.start(n)
+		}
+		c.online()
+		err := <-answer
+		createSpace(t, asked.admin(), uint32(700+round), fmt.Sprint("next", round))
+		c.alike(asked)
+		there := bytes.Contains(definitions(asked), []byte(fmt.Sprint("i", round)))
+		if err == nil && !there || errcode.Is(err, errcode.SchemaAborted) && there {
+			t.Errorf("round %d: the answer was %v, the index is there: %t", round, err, there)
+		}
 	}
 }

@@ -137,6 +137,8 @@ type session struct {
 	streams streams
 	// catalogWrites are the statements whose rows are the catalog's.
 	catalogWrites lane
+	// schema ends when the newest change of the schema that the connection has asked for has been answered; nil before the first.
+	schema <-chan struct{}
 	// group has the selects that were put off, nil between drains, and syncs what they are answered with.
 	group *group
 }

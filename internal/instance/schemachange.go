@@ -37,10 +37,17 @@ func definesGlobal(req *iproto.Request) bool {
 	return req.SpaceID == dictionary.SpaceSpace && len(req.Tuple) > 0 && catalog.DeclaresGlobal(req.Tuple)
 }
 
-// changeSchema runs a statement that changes the schema, on a goroutine of its own.
+// changeSchema runs a statement that changes the schema, on a goroutine of its own. Those of a connection are run one after the
+// other: a client may send the index of a space right behind the space.
 func (b *backend) changeSchema(s *server.Session, ss *session, req *iproto.Request) {
 	kept, user := copyRequest(req), ss.user
+	before, done := ss.schema, make(chan struct{})
+	ss.schema = done
 	go func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
 		row, err := b.runSchema(kept, user)
 		s.Complete(b.reply(kept.Sync, row, err))
 	}()
