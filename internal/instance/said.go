@@ -119,14 +119,22 @@ func (c *core) boundMemory(g *raftgroup.Group) {
 		c.engine.SetCeiling(0)
 		return
 	}
-	own := c.engine.Memory()
-	ceiling := own.QuotaBytes
+	var others []said
 	for _, id := range s.Voters {
 		if m, ok := c.sayings.of(c.book.raftID(id)); ok && id != s.ID && m.quota > 0 {
-			ceiling = min(ceiling, ceilingOf(own.UsedBytes, m))
+			others = append(others, m)
 		}
 	}
-	c.engine.SetCeiling(ceiling)
+	own := c.engine.Memory()
+	c.engine.SetCeiling(smallest(own.QuotaBytes, own.UsedBytes, others))
+}
+
+// smallest is how much a leader may use of its quota beside these voters.
+func smallest(quota, used uint64, others []said) uint64 {
+	for _, m := range others {
+		quota = min(quota, ceilingOf(used, m))
+	}
+	return quota
 }
 
 // ceilingOf is how much a leader may use for its voter not to use more than its quota: as much, less what that one needs more for

@@ -82,4 +82,7 @@ func TestCeiling(t *testing.T) {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}
+	if got := smallest(90, 50, []said{{quota: 100, used: 50}, {quota: 80, used: 60}, {quota: 85, used: 50}}); got != 70 {
+		t.Errorf("the smallest of three voters leaves %d", got)
+	}
 }
