@@ -149,7 +149,7 @@ func (i *Instance) sender(c *core, group uint8) func(raftgroup.Message) {
 	}
 }
 
-// connectionLost tells the groups that an instance at an address may be gone, if it leads them.
+// connectionLost tells the groups that an instance at an address may be gone.
 func (i *Instance) connectionLost(address string) {
 	c := i.core.Load()
 	if c == nil {
@@ -162,8 +162,11 @@ func (i *Instance) connectionLost(address string) {
 			wire.GroupCatalog: c.catalogLoop.Call, wire.GroupData: c.dataLoop.Call,
 		} {
 			_ = loop(ctx, func(g *raftgroup.Group) error { // a loop that has ended needs no leader
-				if leader := g.Status().LeaderID; c.book.of(group, leader) == address {
-					g.LeaderGone(leader)
+				s := g.Status()
+				for _, id := range append(s.Learners, s.LeaderID) {
+					if c.book.of(group, id) == address {
+						g.PeerGone(id)
+					}
 				}
 				return nil
 			})

@@ -49,6 +49,9 @@ type Group struct {
 	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot, sinceBeat those since its
 	// heartbeats were due.
 	sinceAnnounced, sinceBeat int
+	// sinceLearners counts the ticks since the heartbeats went to all learners; allLearners: the next ones do.
+	sinceLearners int
+	allLearners   bool
 
 	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
 	// counts the ticks since a leader was heard.
@@ -384,6 +387,7 @@ func (g *Group) take(rd raft.Ready) (out Ready) {
 			out.ReadStates = append(out.ReadStates, r)
 		}
 	}
+	var resting restingLearners
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
@@ -392,8 +396,13 @@ func (g *Group) take(rd raft.Ready) (out Ready) {
 			g.committal = m
 			out.Committed = g.convert(m.GetEntries())
 		default:
-			g.send(m)
+			if m.GetType() != pb.MsgHeartbeat || !resting.spare(g, m.GetTo()) {
+				g.send(m)
+			}
 		}
+	}
+	if resting.known {
+		g.allLearners = false
 	}
 	return out
 }

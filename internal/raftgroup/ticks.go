@@ -1,6 +1,12 @@
 package raftgroup
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/tracker"
+)
 
 // TickLength is how far apart the calls of Tick are meant to be.
 func (g *Group) TickLength() time.Duration { return g.cfg.tick }
@@ -17,8 +23,12 @@ func (g *Group) Tick(now time.Duration) {
 	g.dirty = true
 	if g.mayTick() {
 		g.rn.Tick()
+		g.sinceLearners++
 		if g.sinceBeat++; g.sinceBeat >= g.beatTicks() {
 			g.sinceBeat = 0
+			if g.sinceLearners >= electionTicksMin {
+				g.sinceLearners, g.allLearners = 0, true
+			}
 		}
 		g.handOver()
 		if g.heirTicks++; g.heirTicks > g.cfg.electionTicks {
@@ -47,6 +57,40 @@ func (g *Group) IdleTicks() int {
 		return max(0, g.cfg.electionTicks/2-g.quiet)
 	}
 	return 0
+}
+
+// restingLearners are those that need no heartbeat now: a learner that has everything, and has answered since the leader last looked
+// who does, does not vote, and its answer is needed by nobody. It gets one each ten ticks, and after each such look, which is once
+// in an election timeout; and all of them while it is behind or cannot be reached.
+type restingLearners struct {
+	known bool
+	ids   map[uint64]bool
+}
+
+// spare tells whether a heartbeat of this leader need not be sent.
+func (r *restingLearners) spare(g *Group, id uint64) bool {
+	if !r.known {
+		r.known = true
+		if g.allLearners || len(g.conf.GetLearners()) == 0 {
+			return false
+		}
+		r.ids = map[uint64]bool{}
+		g.rn.WithProgress(func(id uint64, kind raft.ProgressType, pr tracker.Progress) {
+			if kind == raft.ProgressTypeLearner && pr.RecentActive && pr.State == tracker.StateReplicate && pr.Match == g.lastIndex {
+				r.ids[id] = true
+			}
+		})
+	}
+	return r.ids[id]
+}
+
+// PeerGone tells that the process of another replica has probably ended, since its connections were closed: see LeaderGone; a learner
+// that comes back is to hear of its leader soon.
+func (g *Group) PeerGone(id uint64) {
+	g.LeaderGone(id)
+	if g.role == RoleLeader && slices.Contains(g.conf.GetLearners(), id) {
+		g.ReportUnreachable(id)
+	}
 }
 
 // Pace says when the ticks of a group are made, so that whoever makes them need not wake up for those that do no more than count.

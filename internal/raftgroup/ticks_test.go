@@ -1,10 +1,12 @@
 package raftgroup_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lycosadb/lycosa/internal/raftgroup"
 )
@@ -140,4 +142,82 @@ func TestPace(t *testing.T) {
 	rest(&p, 0, 25000*ms)
 	at(&p, 100*time.Hour, 0, true)
 	rest(&p, 0, 100*time.Hour+1000*ms)
+}
+
+// TestRestingLearners: a learner that has everything gets one heartbeat in an election timeout, voters get them all, and a learner that
+// is behind, does not answer or cannot be reached does too.
+func TestRestingLearners(t *testing.T) {
+	pos := trio
+	pos.Learners = []uint64{4, 5}
+	g := leader(t, pos)
+	now := 10 * time.Second
+	step := func(m *pb.Message) {
+		t.Helper()
+		m.To, m.Term = new(uint64(1)), new(uint64(2))
+		if err := g.Step(now, message(t, m)); err != nil {
+			t.Fatal(err)
+		}
+		settleGroup(g)
+	}
+	appended := func(from uint64) {
+		t.Helper()
+		step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(from), Index: new(g.LastIndex())})
+	}
+	// second counts the heartbeats of ten ticks, which are answered by those who answer.
+	second := func(answering ...uint64) map[uint64]int {
+		t.Helper()
+		got := map[uint64]int{}
+		for range 10 {
+			now += 100 * time.Millisecond
+			g.Tick(now)
+			_, _, sent := settleSending(g)
+			for _, m := range sent {
+				if m.Kind() != "MsgHeartbeat" {
+					continue
+				}
+				got[m.To()]++
+				raw, err := m.Append(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				beat := new(pb.Message)
+				if err := proto.Unmarshal(raw, beat); err != nil {
+					t.Fatal(err)
+				}
+				if slices.Contains(answering, m.To()) {
+					step(&pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(m.To()), Context: beat.Context})
+				}
+			}
+		}
+		return got
+	}
+	want := func(got map[uint64]int, voters, four, five int) {
+		t.Helper()
+		if got[2] != voters || got[3] != voters || got[4] != four || got[5] != five {
+			t.Fatalf("heartbeats: %v, want %d for the voters, %d and %d for the learners", got, voters, four, five)
+		}
+	}
+	appended(2)
+	appended(3)
+	want(second(2, 3), 5, 5, 5) // nothing was heard of the learners
+	appended(4)
+	appended(5)
+	want(second(2, 3, 4, 5), 5, 1, 1)
+	want(second(2, 3, 4, 5), 5, 1, 1)
+	want(second(2, 3, 4), 5, 1, 1)
+	want(second(2, 3, 4), 5, 1, 5) // it has not answered
+	if _, err := g.Propose(2, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	settleGroup(g)
+	appended(2)
+	appended(4)
+	got := second(2, 3, 4, 5)
+	if got[4] > 2 || got[5] != 5 {
+		t.Fatalf("heartbeats: %v, replica 5 is behind", got)
+	}
+	g.PeerGone(4)
+	if got := second(2, 3); got[4] != 5 {
+		t.Fatalf("heartbeats: %v, the process of 4 has ended", got)
+	}
 }
