@@ -22,10 +22,11 @@ const (
 	joinTimeout = 5 * time.Second
 )
 
-// peerProcedure answers another instance. prompt ones are run on the connection's goroutine: they never wait.
+// peerProcedure answers another instance. prompt ones are run on the connection's goroutine: they never wait. interact is the one
+// that may be answered later without a goroutine that waits.
 type peerProcedure struct {
-	prompt bool
-	run    func(ctx context.Context, message []byte) ([]byte, error)
+	prompt, interact bool
+	run              func(ctx context.Context, message []byte) ([]byte, error)
 }
 
 func (i *Instance) peerProcedures() map[string]peerProcedure {
@@ -33,7 +34,7 @@ func (i *Instance) peerProcedures() map[string]peerProcedure {
 		wire.ProcDiscover:    {run: i.answerDiscover},
 		wire.ProcJoin:        {run: i.answerJoin},
 		wire.ProcHello:       {prompt: true, run: i.answerHello},
-		wire.ProcInteract:    {prompt: true, run: i.answerInteract},
+		wire.ProcInteract:    {interact: true},
 		wire.ProcCAS:         {run: i.answerCAS},
 		wire.ProcProxy:       {run: i.answerProxy},
 		wire.ProcGroupChange: {run: i.answerGroupChange},
@@ -56,6 +57,10 @@ func (i *Instance) servePeer(s *server.Session, req *iproto.Request, schema uint
 	if err != nil {
 		return iproto.AppendError(out, req.Sync, schema, errcode.Of(err)), true, true
 	}
+	if p.interact {
+		out, done = i.serveInteract(s, req.Sync, schema, message, out)
+		return out, done, true
+	}
 	if p.prompt {
 		return answerPeer(p, req.Sync, schema, message, out), true, true
 	}
@@ -72,6 +77,10 @@ func answerPeer(p peerProcedure, sync, schema uint64, message, out []byte) []byt
 		defer cancel()
 	}
 	answer, err := p.run(ctx, message)
+	return appendAnswer(out, sync, schema, answer, err)
+}
+
+func appendAnswer(out []byte, sync, schema uint64, answer []byte, err error) []byte {
 	if err != nil {
 		return iproto.AppendError(out, sync, schema, errcode.Of(err))
 	}
@@ -132,34 +141,6 @@ func (i *Instance) answerHello(_ context.Context, message []byte) ([]byte, error
 		return nil, err
 	}
 	return wire.HelloAnswer{Header: i.header(c), Known: c.book.known()}.Append(nil), nil
-}
-
-// answerInteract takes messages of raft groups, and what their sender reports of himself.
-func (i *Instance) answerInteract(_ context.Context, message []byte) ([]byte, error) {
-	in, err := wire.DecodeInteract(message)
-	if err != nil {
-		return nil, err
-	}
-	c, err := i.admit(in.Header)
-	if err != nil {
-		return nil, err
-	}
-	if in.Report != nil {
-		i.noteReport(c, in.Header, *in.Report)
-	}
-	for _, g := range in.Messages {
-		m, err := raftgroup.DecodeMessage(g.Data)
-		if err != nil {
-			return nil, errcode.New(errcode.IllegalParams, err.Error())
-		}
-		switch {
-		case g.Group == wire.GroupCatalog && m.To() == c.id.RaftID:
-			c.catalogLoop.Step(m)
-		case g.Group == wire.GroupData && m.To() == c.id.DataRaftID:
-			c.dataLoop.Step(m)
-		}
-	}
-	return nil, nil
 }
 
 // answerCAS records a request that another instance makes of the catalog's leader.

@@ -57,13 +57,15 @@ func (i *Instance) newTransport(c *core, started <-chan struct{}) *transport.Tra
 			}
 			_ = c.dataLoop.Call(ctx, tell)
 		},
-		Refused: i.refused,
+		Refused: i.refused, Answered: i.takeAnswer,
 	})
 }
 
 // reports is what an instance says of itself, and what it has heard of others.
 type reports struct {
 	own atomic.Pointer[wire.Report]
+	// answered is when the last report went with an answer, by the boot-time clock.
+	answered atomic.Int64
 
 	mu    sync.Mutex // guards heard and since
 	heard map[uint64]heard

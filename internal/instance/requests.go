@@ -141,6 +141,9 @@ type session struct {
 	schema <-chan struct{}
 	// group has the selects that were put off, nil between drains, and syncs what they are answered with.
 	group *group
+	// asks are calls of another instance that its groups have to answer. speaker is its address, empty on other connections.
+	asks    []func()
+	speaker string
 }
 
 // group is a Group with the numbers of its requests.
@@ -393,6 +396,11 @@ func (b *backend) Flush(s *server.Session) {
 		return
 	}
 	b.readers.put(ss)
+	for _, ask := range ss.asks {
+		ask()
+	}
+	clear(ss.asks)
+	ss.asks = ss.asks[:0]
 	batch := ss.gathered.take()
 	if batch == nil {
 		return
@@ -411,6 +419,9 @@ func (b *backend) Closed(s *server.Session) {
 		ss.streams.closeAll()
 		b.readers.put(ss)
 		s.Local = nil
+		if ss.speaker != "" {
+			b.i.connectionLost(ss.speaker)
+		}
 	}
 }
 

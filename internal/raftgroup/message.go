@@ -29,6 +29,9 @@ func (m Message) Bulk() bool {
 	return m.m.GetType() == pb.MsgApp || m.m.GetType() == pb.MsgSnap
 }
 
+// Heartbeat reports that the message is one by which a leader shows that it lives: it is answered at once, without a write.
+func (m Message) Heartbeat() bool { return m.m.GetType() == pb.MsgHeartbeat }
+
 // Size is about the number of bytes that Append appends, not less than those of its entries.
 func (m Message) Size() int {
 	n := messageBytes + len(m.m.GetContext())

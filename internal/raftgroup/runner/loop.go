@@ -39,6 +39,7 @@ func (l *Loop[R]) keepLocal(index, term uint64) {
 
 // run is the loop's goroutine.
 func (l *Loop[R]) run() {
+	defer l.refuseLetters()
 	defer close(l.done)
 	defer close(l.disk.quit)
 	defer func() { l.endReads(errShutdown()) }()
@@ -72,8 +73,8 @@ func (l *Loop[R]) run() {
 				l.hear(now)
 				l.tick(now)
 			}
-		case m := <-l.inbox:
-			l.step(l.makeUp(), m)
+		case in := <-l.inbox:
+			l.receive(l.makeUp(), in)
 		case call := <-l.calls:
 			l.makeUp()
 			call()
@@ -135,14 +136,6 @@ func (l *Loop[R]) makeUp() (now time.Duration) {
 		l.tick(now)
 	}
 	return now
-}
-
-// hear takes the messages that have come: a leader that has spoken is not to be missed because this process was not scheduled.
-func (l *Loop[R]) hear(now time.Duration) {
-	for range len(l.inbox) {
-		l.step(now, <-l.inbox)
-		l.drain()
-	}
 }
 
 // step gives the group a message. One that it does not take is of a stranger or of the past. One that brings a snapshot is
@@ -241,9 +234,7 @@ func (l *Loop[R]) drain() {
 		l.answerReads(rd.ReadStates)
 		l.lease.show(g.Lease())
 		for _, m := range rd.Messages {
-			if l.cfg.Send != nil {
-				l.cfg.Send(m)
-			}
+			l.send(m)
 		}
 	}
 	// The answer to a heartbeat extends the lease without making work.

@@ -164,7 +164,7 @@ type Loop[R any] struct {
 	refusal error
 
 	wake  chan struct{}
-	inbox chan raftgroup.Message
+	inbox chan letter
 	calls chan func()
 	stop  chan struct{}
 	force chan struct{}
@@ -190,6 +190,9 @@ type Loop[R any] struct {
 	pace  raftgroup.Pace
 	stall stall
 	alarm time.Duration
+	// asker is the replica whose message is being answered, 0 if none is, and answers what the group has to say to it.
+	asker   uint64
+	answers []raftgroup.Message
 	// worker is the machine, if it is one; ready is closed.
 	worker Worker
 	ready  chan struct{}
@@ -247,7 +250,7 @@ func Start[R any](cfg Config[R]) *Loop[R] {
 	l := &Loop[R]{
 		cfg:   cfg,
 		wake:  make(chan struct{}, 1),
-		inbox: make(chan raftgroup.Message, inboxMax),
+		inbox: make(chan letter, inboxMax),
 		calls: make(chan func(), inboxMax),
 		stop:  make(chan struct{}),
 		force: make(chan struct{}),
@@ -286,14 +289,6 @@ func (l *Loop[R]) Submit(reqs []R) error {
 	l.mu.Unlock()
 	l.poke()
 	return nil
-}
-
-// Step takes a message of another replica; it is dropped when too many wait, which the protocol bears.
-func (l *Loop[R]) Step(m raftgroup.Message) {
-	select {
-	case l.inbox <- m:
-	default:
-	}
 }
 
 // Call runs fn on the loop's goroutine, for changes of membership, transfer of leadership and the like.

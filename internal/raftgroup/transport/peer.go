@@ -196,7 +196,10 @@ func (p *peer) start(b batch) {
 	go func() {
 		defer p.t.done.Done()
 		defer cancel()
-		_, err := wait(ctx)
+		answer, err := wait(ctx)
+		if err == nil && len(answer) > 0 && !wire.IsNil(answer) {
+			p.t.opts.Answered(p.address, answer)
+		}
 		p.finish(b, err)
 	}()
 }

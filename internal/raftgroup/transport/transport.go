@@ -35,7 +35,9 @@ type Options struct {
 	SnapshotLost func(group uint8, raftID uint64)
 	// Refused tells that the other side has refused a call or the login, for example because it belongs to another cluster.
 	Refused func(address string, err *errcode.Error)
-	Logger  *slog.Logger
+	// Answered gets what an instance has answered to a call, if that is more than nothing: an encoded wire.Interact.
+	Answered func(address string, answer []byte)
+	Logger   *slog.Logger
 
 	// CallBytes (1 MiB) is the size of messages from which on no more are put into one call.
 	CallBytes int
@@ -72,6 +74,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Refused == nil {
 		o.Refused = func(string, *errcode.Error) {}
+	}
+	if o.Answered == nil {
+		o.Answered = func(string, []byte) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

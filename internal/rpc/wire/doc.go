@@ -8,6 +8,8 @@
 package wire
 
 import (
+	"bytes"
+
 	"github.com/lycosadb/lycosa/internal/errcode"
 	"github.com/lycosadb/lycosa/internal/msgpack"
 )
@@ -16,7 +18,7 @@ import (
 const (
 	ProcDiscover      = ".proc_discover"                 // discovery.Request → discovery.Answer
 	ProcHello         = ".proc_hello"                    // Header → HelloAnswer
-	ProcInteract      = ".proc_raft_interact"            // Interact → nil
+	ProcInteract      = ".proc_raft_interact"            // Interact → nil, or an Interact in which the groups answer heartbeats
 	ProcCAS           = ".proc_cas"                      // CAS → catalog.Result
 	ProcProxy         = ".proc_proxy"                    // Proxy → ProxyAnswer
 	ProcReadIndex     = ".proc_read_index"               // ReadIndex → index
@@ -82,6 +84,9 @@ func Answer(returned []byte) ([]byte, error) {
 	}
 	return b[: len(b)-len(rest) : len(b)-len(rest)], nil
 }
+
+// IsNil reports that an answer tells nothing but that it is done.
+func IsNil(answer []byte) bool { return bytes.Equal(answer, AppendNil(nil)) }
 
 // AppendNil appends the answer of a procedure that has nothing to tell but that it is done.
 func AppendNil(dst []byte) []byte { return msgpack.AppendNil(dst) }
