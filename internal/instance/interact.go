@@ -18,11 +18,7 @@ const answeredMax = 16
 
 // serveInteract takes a call; done is false if it is answered later.
 func (i *Instance) serveInteract(s *server.Session, sync, schema uint64, message, out []byte) (res []byte, done bool) {
-	in, err := wire.DecodeInteract(message)
-	if err != nil {
-		return appendAnswer(out, sync, schema, nil, err), true
-	}
-	c, messages, err := i.admitInteract(in)
+	c, in, messages, err := i.admitInteract(message)
 	if err != nil {
 		return appendAnswer(out, sync, schema, nil, err), true
 	}
@@ -57,12 +53,7 @@ func (i *Instance) serveInteract(s *server.Session, sync, schema uint64, message
 
 // takeAnswer takes what another instance has answered to a call of this one.
 func (i *Instance) takeAnswer(address string, answer []byte) {
-	in, err := wire.DecodeInteract(answer)
-	var c *core
-	var messages []raftgroup.Message
-	if err == nil {
-		c, messages, err = i.admitInteract(in)
-	}
+	c, in, messages, err := i.admitInteract(answer)
 	if err != nil {
 		i.log.Debug("the answer to raft messages was not taken", "address", address, "error", err)
 		return
@@ -72,11 +63,15 @@ func (i *Instance) takeAnswer(address string, answer []byte) {
 	}
 }
 
-// admitInteract checks who speaks, notes what he reports of himself, and decodes his messages.
-func (i *Instance) admitInteract(in wire.Interact) (*core, []raftgroup.Message, error) {
+// admitInteract reads a call, or an answer to one, checks who speaks, notes what he reports of himself, and decodes his messages.
+func (i *Instance) admitInteract(b []byte) (*core, wire.Interact, []raftgroup.Message, error) {
+	in, err := wire.DecodeInteract(b)
+	if err != nil {
+		return nil, in, nil, err
+	}
 	c, err := i.admit(in.Header)
 	if err != nil {
-		return nil, nil, err
+		return nil, in, nil, err
 	}
 	if in.Report != nil {
 		i.noteReport(c, in.Header, *in.Report)
@@ -84,10 +79,10 @@ func (i *Instance) admitInteract(in wire.Interact) (*core, []raftgroup.Message, 
 	messages := make([]raftgroup.Message, len(in.Messages))
 	for k, g := range in.Messages {
 		if messages[k], err = raftgroup.DecodeMessage(g.Data); err != nil {
-			return nil, nil, errcode.New(errcode.IllegalParams, err.Error())
+			return nil, in, nil, errcode.New(errcode.IllegalParams, err.Error())
 		}
 	}
-	return c, messages, nil
+	return c, in, messages, nil
 }
 
 func heartbeatsOnly(messages []raftgroup.Message) bool {

@@ -102,9 +102,13 @@ func staleCases(t *testing.T, i *Instance, c *core, fresh wire.Header) []staleCa
 			return wire.Transfer{Header: h, Group: group, To: to, Term: term}.Append(nil)
 		}
 	}
+	interact := func(_ context.Context, message []byte) ([]byte, error) {
+		_, _, _, err := i.admitInteract(message)
+		return nil, err
+	}
 	return []staleCase{
 		{"hello", i.answerHello, func(h wire.Header) []byte { return h.Append(nil) }, false, 0},
-		{"interact", i.answerInteract, func(h wire.Header) []byte { return wire.Interact{Header: h}.Append(nil) }, false, 0},
+		{"interact", interact, func(h wire.Header) []byte { return wire.Interact{Header: h}.Append(nil) }, false, 0},
 		{"cas", i.answerCAS, cas, false, 0},
 		{"proxy", i.answerProxy, func(h wire.Header) []byte { return wire.Proxy{Header: h}.Append(nil) }, false, 0},
 		{"chunk", i.answerSnapshotChunk, func(h wire.Header) []byte {
