@@ -144,6 +144,45 @@ func TestPace(t *testing.T) {
 	rest(&p, 0, 100*time.Hour+1000*ms)
 }
 
+// said gives the leader of term 2 a message.
+func said(t *testing.T, g *raftgroup.Group, now time.Duration, m *pb.Message) {
+	t.Helper()
+	m.To, m.Term = new(uint64(1)), new(uint64(2))
+	if err := g.Step(now, message(t, m)); err != nil {
+		t.Fatal(err)
+	}
+	settleGroup(g)
+}
+
+// beatsOfASecond counts the heartbeats of ten ticks, which are answered by those who answer.
+func beatsOfASecond(t *testing.T, g *raftgroup.Group, now time.Duration, answering []uint64) map[uint64]int {
+	t.Helper()
+	got := map[uint64]int{}
+	for n := range time.Duration(10) {
+		at := now + n*100*time.Millisecond
+		g.Tick(at)
+		_, _, sent := settleSending(g)
+		for _, m := range sent {
+			if m.Kind() != "MsgHeartbeat" {
+				continue
+			}
+			got[m.To()]++
+			raw, err := m.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			beat := new(pb.Message)
+			if err := proto.Unmarshal(raw, beat); err != nil {
+				t.Fatal(err)
+			}
+			if slices.Contains(answering, m.To()) {
+				said(t, g, at, &pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(m.To()), Context: beat.Context})
+			}
+		}
+	}
+	return got
+}
+
 // TestRestingLearners: a learner that has everything gets one heartbeat in an election timeout, voters get them all, and a learner that
 // is behind, does not answer or cannot be reached does too.
 func TestRestingLearners(t *testing.T) {
@@ -151,45 +190,14 @@ func TestRestingLearners(t *testing.T) {
 	pos.Learners = []uint64{4, 5}
 	g := leader(t, pos)
 	now := 10 * time.Second
-	step := func(m *pb.Message) {
-		t.Helper()
-		m.To, m.Term = new(uint64(1)), new(uint64(2))
-		if err := g.Step(now, message(t, m)); err != nil {
-			t.Fatal(err)
-		}
-		settleGroup(g)
-	}
 	appended := func(from uint64) {
 		t.Helper()
-		step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(from), Index: new(g.LastIndex())})
+		said(t, g, now, &pb.Message{Type: pb.MsgAppResp.Enum(), From: new(from), Index: new(g.LastIndex())})
 	}
-	// second counts the heartbeats of ten ticks, which are answered by those who answer.
 	second := func(answering ...uint64) map[uint64]int {
 		t.Helper()
-		got := map[uint64]int{}
-		for range 10 {
-			now += 100 * time.Millisecond
-			g.Tick(now)
-			_, _, sent := settleSending(g)
-			for _, m := range sent {
-				if m.Kind() != "MsgHeartbeat" {
-					continue
-				}
-				got[m.To()]++
-				raw, err := m.Append(nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				beat := new(pb.Message)
-				if err := proto.Unmarshal(raw, beat); err != nil {
-					t.Fatal(err)
-				}
-				if slices.Contains(answering, m.To()) {
-					step(&pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(m.To()), Context: beat.Context})
-				}
-			}
-		}
-		return got
+		now += time.Second
+		return beatsOfASecond(t, g, now, answering)
 	}
 	want := func(got map[uint64]int, voters, four, five int) {
 		t.Helper()
