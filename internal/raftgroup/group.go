@@ -47,11 +47,9 @@ type Group struct {
 	reads     uint64
 
 	// sinceAnnounced counts the ticks since this leader looked for replicas that wait for a snapshot, sinceBeat those since its
-	// heartbeats were due.
-	sinceAnnounced, sinceBeat int
-	// sinceLearners counts the ticks since the heartbeats went to all learners; allLearners: the next ones do.
-	sinceLearners int
-	allLearners   bool
+	// heartbeats were due, sinceLearners those since they went to all learners; allLearners: the next ones do.
+	sinceAnnounced, sinceBeat, sinceLearners int
+	allLearners                              bool
 
 	// now is the newest time that was told. Until silent no vote is given at all, until promised none without force; quiet
 	// counts the ticks since a leader was heard.
