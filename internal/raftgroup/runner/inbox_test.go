@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -27,7 +28,9 @@ func heartbeat(t *testing.T, to uint64) raftgroup.Message {
 
 // TestAsk: who waits for an answer gets what the group says to him, and nobody else does; he never waits in vain, whatever becomes of
 // the loop.
-func TestAsk(t *testing.T) {
+func TestAsk(t *testing.T) { synctest.Test(t, askLoop) }
+
+func askLoop(t *testing.T) {
 	net, members := startTrio(t)
 	awaitLeader(t, members, []uint64{1, 2, 3}, 0)
 	sent := make(chan raftgroup.Message, 1000)
