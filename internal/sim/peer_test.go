@@ -305,7 +305,13 @@ func (p *peer) diskFailed(err error) bool {
 func (p *peer) holdNotices() {
 	if p.id%2 == 0 {
 		p.group.HoldNotices(true)
-		p.own(5*time.Millisecond, func() { p.loop(func() { p.group.SendNotices() }) })
+		// What is held goes within that time, also what a heartbeat's answer brings about.
+		p.own(5*time.Millisecond, func() {
+			p.loop(func() {
+				p.group.HoldNotices(false)
+				p.group.SendNotices()
+			})
+		})
 	}
 }
 
