@@ -66,3 +66,28 @@ func (r release) less(other release) bool {
 func (r release) String() string {
 	return strconv.FormatUint(r.major, 10) + "." + strconv.FormatUint(r.minor, 10)
 }
+
+// PlanClusterVersion raises cluster_version to the lowest version of the instances that are not expelled, once that is a newer
+// release: then what the older one does not know may be used. raised is empty if there is nothing to do; an instance that is
+// a build from source holds it back.
+func PlanClusterVersion(s *State) (op Op, guard Predicate, raised string) {
+	now, _ := parseRelease(s.PropertyStr(PropClusterVersion)) // that of a build from source is older than all
+	var low release
+	for _, i := range s.Instances() {
+		if isExpelled(i) {
+			continue
+		}
+		v, ok := parseRelease(i.Version)
+		if !ok {
+			return Op{}, Predicate{}, ""
+		}
+		if raised == "" || v.less(low) {
+			low, raised = v, i.Version
+		}
+	}
+	if !now.less(low) {
+		return Op{}, Predicate{}, ""
+	}
+	op = Op{Kind: Dml, DML: []DML{{Kind: Replace, Table: TableProperty, Tuple: StrProperty(PropClusterVersion, raised).Row()}}}
+	return op, Unchanged(s, Range{Table: TableInstance}), raised
+}

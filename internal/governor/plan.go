@@ -209,6 +209,9 @@ func Plan(in Input) ([]Step, Report) {
 	if step := planSchema(in, &r); step != nil {
 		add("schema", kindSchema, subjectCatalog, step)
 	}
+	if step := planClusterVersion(in); step != nil {
+		add("version", "cluster_version", subjectCatalog, step)
+	}
 	for _, row := range in.Catalog.Instances() {
 		if kind, step := planInstance(in, row, &r); step != nil {
 			add("instance", kind, row.Name, step)

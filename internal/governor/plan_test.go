@@ -122,6 +122,10 @@ func (w *world) command(args []string) string {
 		row, _ := w.in.Catalog.Instance(args[1])
 		row.TargetReason = strings.Join(args[2:], " ")
 		return w.result(w.replace(catalog.TableInstance, row.Row()))
+	case "version":
+		row, _ := w.in.Catalog.Instance(args[1])
+		row.Version = args[2]
+		return w.result(w.replace(catalog.TableInstance, row.Row()))
 	case "group":
 		return w.group(args[1], args[2:])
 	case "ddl":
